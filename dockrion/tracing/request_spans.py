@@ -31,24 +31,23 @@ class RequestSpan:
         self._span = span
         self._token = token
 
-    def end(self, status: int, **attributes: Any) -> None:
+    def end(self, status: int, attributes: dict[str, Any]) -> None:
         """End it, in the task that has started it.
 
         Args:
             status: The status of the response, or what is logged in its place.
-            attributes: Further ones by the names of `conventions` in lower case; None are left out.
+            attributes: Those that are known now; None are left out.
         """
         contexts.detach(self._token)
         span = self._span
         if not span.is_recording():
             return
-        span.set_attribute(names.HTTP_STATUS, status)
-        for name, value in attributes.items():
-            if value is not None:
-                span.set_attribute(getattr(names, name.upper()), value)
+        known = {name: value for name, value in attributes.items() if value is not None}
+        known[names.HTTP_STATUS] = status
         if status >= _SERVER_ERROR:
-            span.set_attribute(names.ERROR_TYPE, str(status))
+            known[names.ERROR_TYPE] = str(status)
             span.set_status(Status(StatusCode.ERROR))
+        span.set_attributes(known)
         span.end()
 
 
@@ -88,4 +87,5 @@ class RequestTracer:
 
 def _well_formed(text: str) -> str:
     """Return a text of a caller without what cannot be encoded: the exporter would drop other spans, too."""
-    return text[:_MAX_TEXT].encode("utf-8", "backslashreplace").decode()
+    text = text[:_MAX_TEXT]
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -180,19 +180,21 @@ class SampledRunSpan:
         if not run.finished:
             return
         ended_at = max(nanoseconds(run.completed_at or datetime.now(UTC)), nanoseconds(run.created_at))
-        span = self._span
-        span.set_attribute(names.RUN_STATUS, run.status)
-        span.set_attribute(names.RUN_ATTEMPT, run.attempt)
+        attributes: dict[str, Any] = {names.RUN_STATUS: run.status, names.RUN_ATTEMPT: run.attempt}
         if self._children.omitted:
-            span.set_attribute(names.OMITTED_SPANS, self._children.omitted)
-        self._set_usage(run.metadata.get("usage"))
+            attributes[names.OMITTED_SPANS] = self._children.omitted
+        attributes |= self._usage(run.metadata.get("usage"))
         if run.status == "cancelled" and not self._cancelled:
             self._note_cancel(run.metadata.get("reason"), ended_at)
         elif run.status == "failed":
-            self._set_error(run.error or {})
+            error = run.error or {}
+            attributes[names.ERROR_TYPE] = self._children.name(error.get("code"))
+            # The message may quote a payload.
+            self._span.set_status(Status(StatusCode.ERROR, self._children.shown(error.get("error"))))
         elif run.output is not None and (output := self._children.shown(run.output)) is not None:
-            span.set_attribute(names.OUTPUT_MESSAGES, content.messages("assistant", output))
-        span.end(ended_at)
+            attributes[names.OUTPUT_MESSAGES] = content.messages("assistant", output)
+        self._span.set_attributes(attributes)
+        self._span.end(ended_at)
 
     def _parent(self, *, nested: bool) -> Context:
         """Return the context of a new span: that of the code which emits, if it is in this trace."""
@@ -236,22 +238,16 @@ class SampledRunSpan:
         shown = None if reason is None else self._children.shown(reason)
         self._span.add_event(names.CANCEL, {} if shown is None else {names.CANCEL_REASON: shown}, moment)
 
-    def _set_usage(self, by_model: Any) -> None:
-        """Set the tokens of all models together, and the model's name if it is one."""
+    def _usage(self, by_model: Any) -> dict[str, Any]:
+        """Return the tokens of all models together, and the model's name if it is one."""
         if not isinstance(by_model, dict):  # what a pushed event says
-            return
+            return {}
+        attributes: dict[str, Any] = {}
         counts = [each for each in by_model.values() if isinstance(each, dict)]
         for field, attribute in _TOKENS.items():
-            total = sum(value for each in counts if isinstance(value := each.get(field), int))
-            if total:
-                self._span.set_attribute(attribute, min(total, _MAX_INTEGER))
+            if total := sum(value for each in counts if isinstance(value := each.get(field), int)):
+                attributes[attribute] = min(total, _MAX_INTEGER)
         if len(by_model) == 1:
             model = self._children.name(next(iter(by_model)))
-            self._span.set_attribute(names.REQUEST_MODEL, model)
-            self._span.set_attribute(names.RESPONSE_MODEL, model)
-
-    def _set_error(self, error: Mapping[str, Any]) -> None:
-        """Set the error's code. Its message may quote a payload."""
-        self._span.set_attribute(names.ERROR_TYPE, self._children.name(error.get("code") or names.NO_RESULT))
-        message = self._children.shown(error.get("error"))
-        self._span.set_status(Status(StatusCode.ERROR, message))
+            attributes |= {names.REQUEST_MODEL: model, names.RESPONSE_MODEL: model}
+        return attributes

@@ -70,10 +70,11 @@ class RequestSpans:
         if span is None:
             return
         version, forwarded = request.version, request.get(FORWARDED)
-        span.end(
-            status,
-            url_scheme=None if forwarded is None else forwarded.scheme,
-            client_address=request[CLIENT],
-            protocol_version=f"{version.major}.{version.minor}",
-            run_id=request.get(RUN_ID),
-        )
+        known = {
+            conventions.CLIENT_ADDRESS: request[CLIENT],
+            conventions.PROTOCOL_VERSION: f"{version.major}.{version.minor}",
+            conventions.RUN_ID: request.get(RUN_ID),
+        }
+        if forwarded is not None:
+            known[conventions.URL_SCHEME] = forwarded.scheme
+        span.end(status, known)
