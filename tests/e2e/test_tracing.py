@@ -1,5 +1,6 @@
 """A run in the trace of its caller: over two replicas, of which one is killed, and an agent process."""
 
+import asyncio
 import os
 import signal
 from collections import Counter
@@ -12,7 +13,8 @@ import pytest
 
 from tests.backends.conformance import delete_keys
 from tests.e2e.conftest import Start
-from tests.e2e.process import write_dockfile
+from tests.e2e.fleet import MODULE, PID, Fleet
+from tests.e2e.process import TIMEOUT_SECONDS, write_dockfile
 from tests.servers import KINDS, shared
 from tests.support import wait_until
 from tests.tracing.receiver import Collector, Span, collecting
@@ -93,6 +95,24 @@ async def test_a_run_is_followed_over_a_killed_replica_into_the_agent_process(
             process.signal()
             assert await process.exit_code() == 0
     check(collector, run)
+
+
+async def test_each_worker_sends_its_spans_before_it_ends(start: Start, tmp_path: Path) -> None:
+    async with collecting() as collector:
+        path = write_dockfile(tmp_path, PID, observability={"tracing": {"headers_env": "HEADERS"}})
+        endpoint = f"OTEL_EXPORTER_OTLP_ENDPOINT={collector.url}"
+        (tmp_path / ".env").write_text(f"{endpoint}\nHEADERS=x-a=1\nOTEL_BSP_SCHEDULE_DELAY=60000\n")
+        fleet = Fleet(await start(path, module=MODULE, ready=False, WORKERS="2", TMPDIR=str(tmp_path)))
+        await fleet.until_logged("worker ready", 2)
+        answered: set[int] = set()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while len(answered) < 2:
+                answered.add((await fleet.post())["output"])
+        assert collector.spans == []
+        fleet.process.signal()
+        assert await fleet.process.exit_code() == 0
+        assert len({span.resource["service.instance.id"] for span in collector.named("POST /invoke")}) == 2
+        assert {request.headers["x-a"] for request in collector.requests} == {"1"}
 
 
 def check(collector: Collector, run: Span) -> None:
