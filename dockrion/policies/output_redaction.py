@@ -8,6 +8,8 @@ logs or its requests to other services.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -56,6 +58,13 @@ class OutputPolicy:
         self.max_output_chars = max_output_chars
         self.halt_on_violation = halt_on_violation
         self.on_hit = on_hit
+
+    @cached_property
+    def uncounted(self) -> "OutputPolicy":
+        """The same rules without `on_hit`, for copies of texts that are counted themselves."""
+        policy = copy(self)
+        policy.on_hit = lambda _kind: None
+        return policy
 
     def new_filter(self) -> "RunTextFilter":
         """Return a filter for the texts of one run."""

@@ -32,6 +32,10 @@ class InputMask:
         self._hidden = hidden
         self._policy = policy
 
+    def uncounted(self) -> "InputMask":
+        """Return the same, see `OutputPolicy.uncounted`."""
+        return InputMask(self._hidden, None if self._policy is None else self._policy.uncounted)
+
     def mask(self, value: Any) -> Any:
         """Return an input masked.
 

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanKind
 from dockrion.redaction import Redactor
 from dockrion.tracing import content
 from dockrion.tracing import conventions as names
+from dockrion.tracing.content import Mask
 
 MAX_SPANS = 1000
 MAX_NAME = 200  # characters of a name that the agent gives
@@ -23,18 +24,18 @@ class ChildSpans:
     Args:
         tracer: Starts them.
         redactor: Masks secrets.
-        show_content: Whether they have arguments and results.
+        mask: Masks what else is not to be shown of arguments and results; None if they are left out.
 
     Attributes:
         redactor: As given; may be replaced by one that masks more.
         omitted: How many were above the limit.
     """
 
-    def __init__(self, tracer: trace.Tracer, redactor: Redactor, *, show_content: bool) -> None:
+    def __init__(self, tracer: trace.Tracer, redactor: Redactor, mask: Mask | None) -> None:
         self.redactor = redactor
         self.omitted = 0
         self._tracer = tracer
-        self._show_content = show_content
+        self._mask = mask
         self._started = 0
         self._lock = threading.Lock()
 
@@ -66,4 +67,4 @@ class ChildSpans:
 
     def shown(self, value: Any) -> str | None:
         """Return content, None if it is not to be shown."""
-        return content.shown(value, self.redactor) if self._show_content else None
+        return None if self._mask is None else content.shown(value, self.redactor, self._mask)

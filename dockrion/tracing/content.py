@@ -1,7 +1,7 @@
 """The content of runs in spans: payloads, outputs, the arguments and results of tools. Only if asked for."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,7 +13,19 @@ _MAX_MASKED = 256 * 1024  # bytes; masking more would hold the event loop
 Mask = Callable[[Any], Any]
 
 
-def shown(value: Any, redactor: Redactor, mask: Mask | None = None) -> str:
+class ContentMasks(NamedTuple):
+    """Mask what is not to be shown besides secrets.
+
+    Attributes:
+        payload: Of a payload.
+        output: Of all that the agent says.
+    """
+
+    payload: Mask
+    output: Mask
+
+
+def shown(value: Any, redactor: Redactor, mask: Mask) -> str:
     """Return a value as masked JSON, text as it is; what is too large or has no JSON form by its type.
 
     Args:
@@ -26,7 +38,7 @@ def shown(value: Any, redactor: Redactor, mask: Mask | None = None) -> str:
         if len(encoded) > _MAX_MASKED:
             return f"<{len(encoded)} bytes of JSON>"
         decoded = msgspec.json.decode(encoded)
-        decoded = redactor.mask_value(decoded if mask is None else mask(decoded))
+        decoded = redactor.mask_value(mask(decoded))
         text = decoded if isinstance(decoded, str) else msgspec.json.encode(decoded).decode()
     except Exception:  # the value's own conversion may raise anything
         return f"<{type(value).__name__}>"

@@ -18,6 +18,7 @@ from dockrion.redaction import Redactor
 from dockrion.tracing import content, positions
 from dockrion.tracing import conventions as names
 from dockrion.tracing.child_spans import ChildSpans
+from dockrion.tracing.content import ContentMasks
 from dockrion.tracing.tool_spans import ToolSpans
 
 MAX_CHECKPOINTS = 100
@@ -92,7 +93,7 @@ class SampledRunSpan:
         tracer: Starts the spans in it.
         span: The span.
         redactor: Masks secrets.
-        mask_input: As for `RunTracer`.
+        masks: As for `RunTracer`.
     """
 
     recording = True
@@ -102,14 +103,14 @@ class SampledRunSpan:
         tracer: trace.Tracer,
         span: trace.Span,
         redactor: Redactor,
-        mask_input: Callable[[Any], Any] | None,
+        masks: ContentMasks | None,
     ) -> None:
         self._span = span
-        self._mask_input = mask_input
+        self._masks = masks
         self._trace_id = span.get_span_context().trace_id
         self._context = trace.set_span_in_context(span, Context())
         self._lock = threading.Lock()
-        self._children = ChildSpans(tracer, redactor, show_content=mask_input is not None)
+        self._children = ChildSpans(tracer, redactor, None if masks is None else masks.output)
         self._tools = ToolSpans(self._children)
         self._checkpoints = 0
         self._began_at = 0
@@ -117,7 +118,7 @@ class SampledRunSpan:
 
     @property
     def content_bytes(self) -> int:
-        return 0 if self._mask_input is None else content.MAX_BYTES
+        return 0 if self._masks is None else content.MAX_BYTES
 
     def activate(self) -> None:
         contexts.attach(trace.set_span_in_context(self._span))
@@ -142,8 +143,8 @@ class SampledRunSpan:
 
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         self._note_attempt(attempt, previous, time.time_ns())
-        if self._mask_input is not None:
-            text = content.shown(payload, self._children.redactor, self._mask_input)
+        if self._masks is not None:
+            text = content.shown(payload, self._children.redactor, self._masks.payload)
             self._span.set_attribute(names.INPUT_MESSAGES, content.messages("user", text))
 
     def mask_with(self, redactor: Redactor) -> None:

@@ -5,9 +5,6 @@ the span is the current one of the agent's code. It is exported by the process t
 another process that had the run before has only made a span at the same position, and forgets it.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -17,6 +14,7 @@ from dockrion.caller import Caller, CallerRequest
 from dockrion.redaction import Redactor
 from dockrion.tracing import conventions as names
 from dockrion.tracing import positions
+from dockrion.tracing.content import ContentMasks
 from dockrion.tracing.run_span import SampledRunSpan, UnsampledRunSpan, nanoseconds
 
 
@@ -45,8 +43,8 @@ class RunTracer:
         tracer: Starts spans.
         agent: What they say of the agent.
         redactor: Masks secrets.
-        mask_input: Masks what else is not to be shown of a payload; None if payloads, outputs and the
-            arguments and results of tools are left out.
+        masks: Mask what else is not to be shown; None if payloads, outputs and the arguments and results of
+            tools are left out.
     """
 
     def __init__(
@@ -54,12 +52,12 @@ class RunTracer:
         tracer: trace.Tracer,
         agent: TracedAgent,
         redactor: Redactor,
-        mask_input: Callable[[Any], Any] | None = None,
+        masks: ContentMasks | None = None,
     ) -> None:
         positions.let_choose_ids(tracer)
         self._tracer = tracer
         self._redactor = redactor
-        self._mask_input = mask_input
+        self._masks = masks
         self._name = f"{names.INVOKE_AGENT} {agent.name}"
         self._kind = trace.SpanKind.CLIENT if agent.remote else trace.SpanKind.INTERNAL
         attributes = {
@@ -116,4 +114,4 @@ class RunTracer:
         )
 
     def _followed(self, span: trace.Span) -> SampledRunSpan:
-        return SampledRunSpan(self._tracer, span, self._redactor, self._mask_input)
+        return SampledRunSpan(self._tracer, span, self._redactor, self._masks)

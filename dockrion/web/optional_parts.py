@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dockrion.tracing.provider import Tracing
     from dockrion.tracing.run_tracer import RunTracer
     from dockrion.web.push_access import PushAccess
-    from dockrion.web.tracing import RequestSpans
+    from dockrion.web.tracing import Masks, RequestSpans
     from dockrion.web.trusted_proxies import TrustedProxies
     from dockrion.webhooks.service import Webhooks
 
@@ -145,14 +145,14 @@ def request_spans(tracing: "Tracing | None") -> "RequestSpans | None":
 
 
 def run_tracer(
-    tracing: "Tracing | None", loaded: Loaded, redactor: Redactor, mask_input: Callable[[Any], Any]
+    tracing: "Tracing | None", loaded: Loaded, redactor: Redactor, masks: "Masks"
 ) -> "RunTracer | None":
     """Create what makes spans of runs, None if they go nowhere; see `tracing.run_tracer`."""
     if tracing is None:
         return None
     from dockrion.web.tracing import run_tracer  # noqa: PLC0415  an extra
 
-    return run_tracer(tracing, loaded.dockfile, redactor, mask_input)
+    return run_tracer(tracing, loaded.dockfile, redactor, masks)
 
 
 def traced(loaded: Loaded) -> bool:

@@ -101,7 +101,8 @@ class Service:
         self.redactor = Redactor(loaded.confidential)
         self.tracing = optional_parts.tracing(loaded, self.redactor)
         self.request_spans = optional_parts.request_spans(self.tracing)
-        tracer = optional_parts.run_tracer(self.tracing, loaded, self.redactor, self._masked_input)
+        masks = self._mask_input, self._mask_output
+        tracer = optional_parts.run_tracer(self.tracing, loaded, self.redactor, masks)
         shown = self.dockfile.observability.metrics
         self.metrics = Metrics(self.dockfile.agent.name, latency=shown.latency, tokens=shown.tokens)
         self.input_schema = self._schema(self.dockfile.io_schema.input)
@@ -245,8 +246,12 @@ class Service:
 
         return await rebuilt_call(self, taken)
 
-    def _masked_input(self, payload: Any) -> Any:
-        return payload if self.input_mask is None else self.input_mask.mask(payload)
+    def _mask_input(self, payload: Any) -> Any:
+        return payload if self.input_mask is None else self.input_mask.uncounted().mask(payload)
+
+    def _mask_output(self, value: Any) -> Any:
+        policy = self._output_policy
+        return value if policy is None else policy.uncounted.new_filter().mask(value)
 
     def _schema(self, schema: dict[str, Any] | None) -> Schema | None:
         return None if schema is None else Schema(schema, self.redactor)

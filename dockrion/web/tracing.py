@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from dockrion.dockfile import Dockfile
 from dockrion.redaction import Redactor
 from dockrion.tracing import conventions
+from dockrion.tracing.content import ContentMasks
 from dockrion.tracing.provider import Tracing
 from dockrion.tracing.request_spans import RequestSpan, RequestTracer
 from dockrion.tracing.run_tracer import RunTracer, TracedAgent
@@ -15,20 +16,19 @@ from dockrion.web.access import RUN_ID, loggable_path
 from dockrion.web.peers import CLIENT, FORWARDED
 from dockrion.web.urls import route_pattern
 
+Masks = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 _SPAN = web.RequestKey("span", RequestSpan)
 _UNTRACED = frozenset(["/health", "/ready", "/metrics"])  # asked for every few seconds, by machines
 
 
-def run_tracer(
-    tracing: Tracing, dockfile: Dockfile, redactor: Redactor, mask_input: Callable[[Any], Any]
-) -> RunTracer:
+def run_tracer(tracing: Tracing, dockfile: Dockfile, redactor: Redactor, masks: Masks) -> RunTracer:
     """Return what makes the spans of runs.
 
     Args:
         tracing: Where they go.
         dockfile: Describes the agent.
         redactor: Masks secrets.
-        mask_input: Masks what else is not to be shown of a payload.
+        masks: Mask what else is not to be shown, of a payload and of what the agent says.
     """
     agent = dockfile.agent
     described = TracedAgent(
@@ -38,8 +38,8 @@ def run_tracer(
         version=dockfile.metadata.version,
         remote=agent.mode == "url",
     )
-    mask = mask_input if tracing.captures_content else None
-    return RunTracer(tracing.tracer, described, redactor, mask)
+    content_masks = ContentMasks(*masks) if tracing.captures_content else None
+    return RunTracer(tracing.tracer, described, redactor, content_masks)
 
 
 class RequestSpans:

@@ -294,3 +294,12 @@ def test_without_halt_there_are_no_violations() -> None:
     assert said(run, ["secret-1", " is it"]) == MASK[:5]
     assert completed(run, "secret-1") == (MASK[:5], {"truncated": True})
     assert run.violation is None
+
+
+def test_copies_of_texts_are_masked_without_being_counted() -> None:
+    hits: list[str] = []
+    policy = OutputPolicy(["[0-9]{4}"], on_hit=hits.append)
+    assert policy.uncounted.new_filter().mask({"card": "1234"}) == {"card": MASK}
+    assert hits == []
+    policy.new_filter().mask("1234")
+    assert hits == ["redaction"]
