@@ -103,7 +103,11 @@ class Families:
 
     def latency(self, name: str, documentation: str, buckets: Sequence[float], *labels: str) -> Durations:
         """Make a histogram of what callers experience, which measures nothing where that is switched off."""
-        metric = self._histogram(name, documentation, buckets, labels) if self._latency else None
+        if not self._latency:
+            return Durations(None, self._agent)
+        metric = self._histogram(name, documentation, buckets, labels)
+        if not labels:
+            metric.labels(self._agent)  # shown before there is a duration
         return Durations(metric, self._agent)
 
     def observer(

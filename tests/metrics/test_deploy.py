@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.exposition import declared_labels, with_everything
-from tests.guide.pages import names, page, rows
+from tests.guide.pages import blocks, names, page, rows
 from tests.guide.services import ROOT
 
 DEPLOY = ROOT / "config/deploy"
@@ -126,3 +126,10 @@ def test_exposition_passes_the_checks_of_promtool() -> None:
     metrics.runs.count_duration("completed", 0.1)
     metrics.runs.count_tokens({'"quoted"\\': {"input_tokens": 1, "output_tokens": 1}})
     assert promtool("check", "metrics", stdin=metrics.exposition()[0].decode()) == ""
+
+
+def test_example_of_a_configuration_is_one(tmp_path: Path) -> None:
+    [example] = [block.text for block in blocks(page("metrics"), "text") if "scrape_configs" in block.text]
+    (tmp_path / "prometheus.yml").write_text(example)
+    promtool("check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+    assert Path(yaml.safe_load(example)["rule_files"][0]).name == "alerts.yaml"
