@@ -1,5 +1,6 @@
-"""The files in config/deploy, as far as they can be tested without a cluster."""
+"""The files in config/deploy, as far as they can be tested without Docker, a cluster and systemd."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,15 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightkube.codecs
 import pytest
 import yaml
+from compose_spec import PyCompose
 
 from dockrion import cli
 from dockrion.dockfile import load
+from dockrion.metrics import Metrics
 from dockrion.web.routes import routes
 from tests.guide.services import ROOT
 
 FOLDER = ROOT / "config/deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
+PODS = {
+    each["metadata"]["name"]: each["spec"]["template"] for each in MANIFESTS if each["kind"] == "Deployment"
+}
 
 
 @dataclass
@@ -26,29 +35,34 @@ class Container:
 
     role: str
     arguments: list[str]
+    proxy: str | None  # which it trusts
     end_seconds: int  # from the signal until it is killed
     probes: list[str]
+    read_only: bool
 
 
 def of_compose() -> Iterator[Container]:
-    services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
-    for name in ("api", "worker"):
-        service = services[name]
-        yield Container(name, service["command"], int(service["stop_grace_period"].removesuffix("s")), [])
+    for name, role in {"replica-1": "api", "replica-2": "api", "worker": "worker"}.items():
+        service = COMPOSE["services"][name]
+        seconds = int(service["stop_grace_period"].removesuffix("s"))
+        proxy = service["environment"]["TRUSTED_PROXY"]
+        yield Container(role, service["command"], proxy, seconds, [], service["read_only"])
 
 
 def of_kubernetes() -> Iterator[Container]:
-    for document in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()):
-        if document["kind"] != "Deployment":
-            continue
-        pod: dict[str, Any] = document["spec"]["template"]["spec"]
+    for template in PODS.values():
+        pod = template["spec"]
         (container,) = pod["containers"]
         probes = [container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("liveness", "readiness")]
-        yield Container(container["name"], container["args"], pod["terminationGracePeriodSeconds"], probes)
+        before = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [0])[-1]
+        seconds = pod["terminationGracePeriodSeconds"] - int(before)
+        proxy = {each["name"]: each["value"] for each in container["env"]}.get("TRUSTED_PROXY")
+        read_only = container["securityContext"]["readOnlyRootFilesystem"]
+        yield Container(container["name"], container["args"], proxy, seconds, probes, read_only)
 
 
 CONTAINERS = [*of_compose(), *of_kubernetes()]
-IDS = [f"{file} {role}" for file in ("compose", "kubernetes") for role in ("api", "worker")]
+IDS = [f"{file} {index}" for file, count in {"compose": 3, "kubernetes": 2}.items() for index in range(count)]
 
 
 @pytest.mark.parametrize("container", CONTAINERS, ids=IDS)
@@ -56,10 +70,68 @@ def test_each_container_runs_its_role_and_has_the_time_to_end(container: Contain
     options = cli._parser("run").parse_args(container.arguments)
     assert (options.role, options.port, options.host) == (container.role, 8080, "0.0.0.0")
     assert options.grace + 15 <= container.end_seconds
+    assert container.read_only
     path = ROOT / "config" / options.dockfile.relative_to("/app")
-    dockfile = load(path, environ={}).dockfile
+    environ = {} if container.proxy is None else {"TRUSTED_PROXY": container.proxy}
+    dockfile = load(path, environ=environ).dockfile
     assert dockfile.streaming.backend == "redis"
+    assert dockfile.expose.trusted_proxies == [container.proxy or "127.0.0.1"]
     assert set(container.probes) <= {route.path for route in routes(dockfile, options.role)}
+
+
+def test_compose_file_is_valid() -> None:
+    resolved = json.dumps(COMPOSE)  # PyYAML resolves merge keys, as Compose does
+    assert set(PyCompose.from_json(resolved).service_names()) == set(COMPOSE["services"])
+
+
+def test_compose_runs_nginx_with_our_configuration_in_front_of_the_replicas() -> None:
+    services = COMPOSE["services"]
+    nginx = services["nginx"]
+    file, target, _ = nginx["volumes"][0].split(":")
+    assert target == "/etc/nginx/nginx.conf"
+    configuration = (FOLDER / file).read_text()
+    for name in re.findall(r"server (\S+):8080;", configuration):
+        assert nginx["depends_on"][name] == {"condition": "service_healthy"}
+        address = services[name]["environment"]["TRUSTED_PROXY"]
+        assert nginx["networks"]["default"]["ipv4_address"] == address
+    assert nginx["ports"] == ["8080:8080"]
+    assert "listen 8080;" in configuration
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=range(len(MANIFESTS)))
+def test_manifests_fit_the_models_of_kubernetes(manifest: dict[str, Any]) -> None:
+    # Unknown fields would not come back, and a field of the wrong type is an error.
+    read = lightkube.codecs.from_dict(manifest)
+    assert read.to_dict() == manifest  # type: ignore[no-untyped-call]
+
+
+def test_pods_are_restricted() -> None:
+    """As "restricted" of the Pod Security Standards asks for."""
+    for template in PODS.values():
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_other_manifests_are_about_these_pods() -> None:
+    by_kind = {each["kind"]: each["spec"] for each in MANIFESTS}
+    scaled, network = by_kind["HorizontalPodAutoscaler"], by_kind["NetworkPolicy"]
+    assert "replicas" not in next(
+        each["spec"] for each in MANIFESTS if each["metadata"]["name"] == scaled["scaleTargetRef"]["name"]
+    )
+    (metric,) = scaled["metrics"]
+    exposition, _ = Metrics("tested").exposition()
+    assert f"# HELP {metric['external']['metric']['name']} " in exposition.decode()
+    selectors = [network["podSelector"], by_kind["PodDisruptionBudget"]["selector"]]
+    selectors += [{"matchLabels": by_kind["Service"]["selector"]}]
+    labels = [template["metadata"]["labels"] for template in PODS.values()]
+    for selector in selectors:
+        assert any(selector["matchLabels"].items() <= each.items() for each in labels)
 
 
 def test_the_units_are_valid_and_leave_the_time_to_end(tmp_path: Path) -> None:
