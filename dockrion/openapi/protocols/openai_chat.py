@@ -5,12 +5,10 @@ from typing import Any
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import MAX_SEQUENCE
-from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi.operation import (
     FLAG,
     IDEMPOTENCY_KEY,
     JSON,
-    REPLAYED,
     Operation,
     forwarded_headers,
     integer,
@@ -20,7 +18,7 @@ from dockrion.openapi.operation import (
 )
 from dockrion.openapi.operations_invoke import run_errors, start_errors
 from dockrion.openapi.operations_runs import INCARNATION
-from dockrion.openapi.protocols.openai_errors import errors_of
+from dockrion.openapi.protocols.openai_common import errors_of, run_headers, stream_of
 from dockrion.protocols.openai.response_requests import MAX_TOOLS
 from dockrion.wire import sse
 
@@ -136,17 +134,12 @@ _COMPLETION = {
     },
     "required": ["id", "object", "created", "model", "choices"],
 }
-_DATA = {"type": "string", "description": "A `chat.completion.chunk` object, an error, or `[DONE]`."}
-# The schema of one message of the stream, and a string, as which generated clients get all of it.
-_STREAM = {
-    "anyOf": [_STRING, {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}],
-}
-_RUN_HEADERS = {RUN_ID_HEADER: "The run's id.", "Location": "The run's own events."}
+_STREAM = stream_of("A `chat.completion.chunk` object, an error, or `[DONE]`.")
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations, by method and path."""
-    headers = (_RUN_HEADERS if dockfile.streaming.async_runs else {}) | REPLAYED
+    headers = run_headers(dockfile)
     content: dict[str, Any] = {JSON: {"schema": _COMPLETION}, sse.MEDIA_TYPE: {"schema": _STREAM}}
     return {
         "POST /v1/chat/completions": Operation(

@@ -5,13 +5,11 @@ from typing import Any
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.events import MAX_SEQUENCE
-from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.operation import (
     FLAG,
     IDEMPOTENCY_KEY,
     JSON,
-    REPLAYED,
     Operation,
     forwarded_headers,
     integer,
@@ -21,7 +19,7 @@ from dockrion.openapi.operation import (
 )
 from dockrion.openapi.operations_invoke import start_errors
 from dockrion.openapi.operations_runs import INCARNATION
-from dockrion.openapi.protocols.openai_errors import errors_of
+from dockrion.openapi.protocols.openai_common import errors_of, run_headers, stream_of
 from dockrion.protocols.openai.response_requests import MAX_METADATA, MAX_MODEL, MAX_TOOLS
 from dockrion.wire import sse
 
@@ -134,18 +132,15 @@ _RESPONSE = {
     },
     "required": ["id", "object", "created_at", "status", "model", "metadata", "output", "error", "usage"],
 }
-_DATA = {"type": "string", "description": "A `response.…` object or an error, with its `sequence_number`."}
-# The schema of one message of the stream, and a string, as which generated clients get all of it.
-_STREAM = {"anyOf": [_TEXT, {"type": "object", "properties": {"data": _DATA}, "required": ["data"]}]}
+_STREAM = stream_of("A `response.…` object or an error, with its `sequence_number`.")
 _WHOLE: dict[str, Any] = {JSON: {"schema": _RESPONSE}}
 _EITHER: dict[str, Any] = _WHOLE | {sse.MEDIA_TYPE: {"schema": _STREAM}}
-_RUN_HEADERS = {RUN_ID_HEADER: "The run's id.", "Location": "The run's own events."}
 _LOOKUP_ERRORS: ErrorTypes = (errors.RunNotFound, errors.ServiceUnavailable)
 
 
 def operations(dockfile: Dockfile) -> dict[str, Operation]:
     """Return the operations, by method and path."""
-    headers = (_RUN_HEADERS if dockfile.streaming.async_runs else {}) | REPLAYED
+    headers = run_headers(dockfile)
     return {
         "POST /v1/responses": Operation(
             tag="protocols",

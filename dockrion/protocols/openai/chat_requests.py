@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from dockrion.protocols.conversation import Conversation
-from dockrion.protocols.openai.errors import refuse
+from dockrion.protocols.openai.errors import refuse, refuse_unmet
 from dockrion.protocols.openai.response_requests import MAX_TOOL_NAME, MAX_TOOLS, ModelName
 
 
@@ -70,9 +70,7 @@ def conversation_of(
     Raises:
         InvalidRequest: A message is malformed, or the request demands what no reply would have.
     """
-    for name, demanded, problem in _demands(request):
-        if demanded and name not in agent_fields:
-            refuse(name, problem)
+    refuse_unmet(_demands(request), agent_fields)
     if any(len(name) > MAX_TOOL_NAME for name in request.tool_names):
         refuse("tools", f"the name of a tool must have at most {MAX_TOOL_NAME} characters")
     messages = [_message(each, index) for index, each in enumerate(request.messages)]

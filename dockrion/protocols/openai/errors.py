@@ -1,5 +1,6 @@
 """Errors as OpenAI's API reports them: as an HTTP response's body, and in the middle of a stream."""
 
+from collections.abc import Collection, Iterable
 from typing import Any, NoReturn
 
 import msgspec
@@ -41,6 +42,21 @@ def param_of(error: DockrionError) -> str | None:
         return None
     paths = (str(detail.get("path")) for detail in details if isinstance(detail, dict))
     return next((path.removeprefix("$.") for path in paths if path.startswith("$.")), None)
+
+
+def refuse_unmet(demands: Iterable[tuple[str, bool, str]], agent_fields: Collection[str]) -> None:
+    """Refuse a request that demands what no reply would have.
+
+    Args:
+        demands: Fields of the request, whether each demands anything, and the problem with that.
+        agent_fields: The fields that `io_schema.input` has. What the agent gets, it may as well obey.
+
+    Raises:
+        InvalidRequest: It does.
+    """
+    for field, demanded, problem in demands:
+        if demanded and field.partition(".")[0] not in agent_fields:
+            refuse(field, problem)
 
 
 def refuse(field: str, problem: str) -> NoReturn:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from dockrion.protocols.conversation import Conversation, tool_call
-from dockrion.protocols.openai.errors import refuse
+from dockrion.protocols.openai.errors import refuse, refuse_unmet
 
 # What the frames of a run repeat is kept with the run's record, so that it is as small as OpenAI wants it.
 MAX_MODEL = 256  # characters
@@ -63,16 +63,7 @@ def conversation_of(
         InvalidRequest: An item or a tool cannot be given to an agent, or the request demands what this
             service does not have.
     """
-    text_format = (request.text or {}).get("format")
-    formatted = isinstance(text_format, dict) and text_format.get("type") != "text"
-    for name, demanded, problem in (
-        ("previous_response_id", request.previous_response_id is not None, _STATELESS),
-        ("conversation", request.conversation is not None, _STATELESS),
-        ("prompt", request.prompt is not None, "this service has no stored prompts; send `instructions`"),
-        ("text.format", formatted, "this agent decides itself what it writes; omit `text.format`"),
-    ):
-        if demanded and name.partition(".")[0] not in agent_fields:
-            refuse(name, problem)
+    refuse_unmet(_demands(request), agent_fields)
     messages = _Messages(request.instructions)
     try:
         if isinstance(request.input, str):
@@ -83,6 +74,18 @@ def conversation_of(
     except _RefusedError as error:
         refuse(error.field, error.problem)
     return Conversation(messages.all, fields, tools)
+
+
+def _demands(request: ResponseRequest) -> list[tuple[str, bool, str]]:
+    """Return the fields whose demands a reply cannot meet: whether each demands anything, and the problem."""
+    text_format = (request.text or {}).get("format")
+    formatted = isinstance(text_format, dict) and text_format.get("type") != "text"
+    return [
+        ("previous_response_id", request.previous_response_id is not None, _STATELESS),
+        ("conversation", request.conversation is not None, _STATELESS),
+        ("prompt", request.prompt is not None, "this service has no stored prompts; send `instructions`"),
+        ("text.format", formatted, "this agent decides itself what it writes; omit `text.format`"),
+    ]
 
 
 class _RefusedError(Exception):

@@ -10,8 +10,9 @@ from dockrion.events import Entry
 from dockrion.protocols import State
 from dockrion.protocols.openai import event_fields as fields
 from dockrion.protocols.openai.response_frames import Frames, in_json
-from dockrion.protocols.openai.response_items import Items, ItemsWriter, ToolRequest
+from dockrion.protocols.openai.response_items import ItemsWriter
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
+from dockrion.protocols.openai.response_output import Items, ToolRequest
 from dockrion.protocols.reply import (
     ASSISTANT_ROLES,
     ShownMessages,

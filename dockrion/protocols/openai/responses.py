@@ -8,8 +8,9 @@ from dockrion.errors import Gone
 from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols.openai.response_frames import Frames, delta_frames, in_json
-from dockrion.protocols.openai.response_items import ItemsWriter, Text
+from dockrion.protocols.openai.response_items import ItemsWriter
 from dockrion.protocols.openai.response_object import ResponseInfo
+from dockrion.protocols.openai.response_output import Text
 from dockrion.protocols.openai.response_writer import ResponseState, ResponseWriter
 from dockrion.protocols.token_runs import continuing
 

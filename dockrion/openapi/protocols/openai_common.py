@@ -1,10 +1,12 @@
-"""Error responses in OpenAI's format."""
+"""What the responses of OpenAI's API have in common: streams, headers and errors."""
 
 from typing import Any
 
+from dockrion.dockfile import Dockfile
+from dockrion.ids import RUN_ID_HEADER
 from dockrion.openapi import error_responses
 from dockrion.openapi.error_responses import ErrorTypes
-from dockrion.openapi.operation import JSON
+from dockrion.openapi.operation import JSON, REPLAYED
 from dockrion.protocols.openai.errors import error_object
 
 _NULLABLE_TEXT = {"type": ["string", "null"]}
@@ -24,6 +26,24 @@ _ERROR = {
     },
     "required": ["error"],
 }
+
+
+def stream_of(data: str) -> dict[str, Any]:
+    """Return the schema of one message of a stream, and a string, as which generated clients get all of it.
+
+    Args:
+        data: What the data of a message is.
+    """
+    properties = {"data": {"type": "string", "description": data}}
+    message = {"type": "object", "properties": properties, "required": ["data"]}
+    return {"anyOf": [{"type": "string"}, message]}
+
+
+def run_headers(dockfile: Dockfile) -> dict[str, str]:
+    """Return the headers of a response that is a run, and what they say."""
+    if not dockfile.streaming.async_runs:
+        return REPLAYED
+    return {RUN_ID_HEADER: "The run's id.", "Location": "The run's own events."} | REPLAYED
 
 
 def errors_of(kinds: ErrorTypes) -> dict[str, Any]:
