@@ -117,6 +117,8 @@ class GraphAgent(InProcess):
         named = runnable_config.thread_id(self._config, call)
         is_stored = bool(self._graph.checkpointer)
         thread_id = session.run_id if named is None and is_stored else named
+        if named is not None:
+            session.note_conversation(str(named))
         config = runnable_config.for_run(self._config, call, session, thread_id=thread_id)
         if is_stored:
             config["metadata"] = {**config.get("metadata", {}), _MADE_BY: session.incarnation}

@@ -147,6 +147,11 @@ class RunSession:
         """Whether steps and tool calls become spans, also those whose events do not pass the filter."""
         return self._span is not None and self._span.recording
 
+    def note_conversation(self, conversation_id: str) -> None:
+        """Name the conversation that the run continues, for its span."""
+        if self._span is not None:
+            self._span.note_conversation(conversation_id)
+
     @property
     def redactor(self) -> Redactor:
         """Masks secrets in the run's exceptions and log, also those that were answers."""

@@ -48,6 +48,9 @@ class RunSpan(Protocol):
     def content_bytes(self) -> int:
         """How much of a tool's arguments or result it shows, 0 if nothing."""
 
+    def note_conversation(self, conversation_id: str) -> None:
+        """Note which conversation the run continues."""
+
     def mask_with(self, redactor: Redactor) -> None:
         """Mask also what another redactor masks, from now on."""
 

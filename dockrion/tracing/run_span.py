@@ -70,6 +70,9 @@ class UnsampledRunSpan:
     def begin(self, payload: Any, attempt: int, previous: str | None) -> None:
         pass
 
+    def note_conversation(self, conversation_id: str) -> None:
+        pass
+
     def mask_with(self, redactor: Redactor) -> None:
         pass
 
@@ -146,6 +149,9 @@ class SampledRunSpan:
         if self._masks is not None:
             text = content.shown(payload, self._children.redactor, self._masks.payload)
             self._span.set_attribute(names.INPUT_MESSAGES, content.messages("user", text))
+
+    def note_conversation(self, conversation_id: str) -> None:
+        self._span.set_attribute(names.CONVERSATION, self._children.name(conversation_id))
 
     def mask_with(self, redactor: Redactor) -> None:
         self._children.redactor = redactor

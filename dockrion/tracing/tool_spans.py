@@ -1,5 +1,6 @@
 """The `execute_tool` spans of one run."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,6 +45,7 @@ class ToolSpans:
     def __init__(self, children: ChildSpans) -> None:
         self._children = children
         self._open: dict[str, _OpenCall] = {}
+        self._lock = threading.Lock()  # tools may be called in several threads
 
     def called(self, fields: Mapping[str, Any], parent: Context) -> None:
         """Note the fields of a `tool_call` event, and the context of the code that calls."""
@@ -56,9 +58,10 @@ class ToolSpans:
         } | self._children.source(fields)
         if (arguments := self._children.shown(fields.get("arguments"))) is not None:
             attributes[names.TOOL_ARGUMENTS] = arguments
-        self._open[call_id] = _OpenCall(name, attributes, parent, time.time_ns())
-        if len(self._open) > _MAX_OPEN and (oldest := next(iter(self._open), None)) is not None:
-            self._finish(self._open.pop(oldest, None), error=names.NO_RESULT)
+        with self._lock:
+            self._open[call_id] = _OpenCall(name, attributes, parent, time.time_ns())
+            oldest = self._open.pop(next(iter(self._open))) if len(self._open) > _MAX_OPEN else None
+        self._finish(oldest, error=names.NO_RESULT)
 
     def enter(self, tool_call_id: str) -> Callable[[], None] | None:
         """Make a call's span the current one; return what undoes that."""
@@ -67,7 +70,7 @@ class ToolSpans:
             return None
         span = call.span = self._start(call, call.called_at)
         if span is None:
-            del self._open[tool_call_id]
+            self._open.pop(tool_call_id, None)
             return None
         before = contexts.get_current()
         within = trace.set_span_in_context(span, before)
@@ -91,8 +94,10 @@ class ToolSpans:
 
     def close(self) -> None:
         """End the spans of all calls that have no result."""
-        while self._open:
-            self._finish(self._open.popitem()[1], error=names.NO_RESULT)
+        with self._lock:
+            unfinished, self._open = self._open, {}
+        for call in unfinished.values():
+            self._finish(call, error=names.NO_RESULT)
 
     def _start(self, call: _OpenCall, started_at: int) -> trace.Span | None:
         name = f"{names.EXECUTE_TOOL} {call.name}"

@@ -61,6 +61,8 @@ class RequestSpans:
         attributes = {conventions.URL_PATH: loggable_path(request), conventions.URL_SCHEME: request.scheme}
         if user_agent := request.headers.get(hdrs.USER_AGENT):
             attributes[conventions.USER_AGENT] = user_agent
+        if not known:
+            attributes[conventions.HTTP_METHOD_ORIGINAL] = request.method
         method = request.method if known else conventions.OTHER_METHOD
         request[_SPAN] = self._tracer.start(method, route, attributes)
 

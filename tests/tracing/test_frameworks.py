@@ -6,6 +6,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from opentelemetry import trace
 
@@ -46,11 +47,16 @@ class Instrumentation(BaseCallbackHandler):
         self._spans.pop(run_id).end()
 
 
-def graph() -> Agent:
+def build() -> StateGraph[State]:
     builder = StateGraph(State)
     builder.add_node("work", work)
     builder.add_edge(START, "work")
     builder.add_edge("work", END)
+    return builder
+
+
+def graph() -> Agent:
+    builder = build()
     return GraphAgent(builder.compile().with_config(callbacks=[Instrumentation()]), {}, threads=1)
 
 
@@ -75,3 +81,12 @@ async def test_tools_are_spans_whether_or_not_they_are_streamed(
     if make is graph:
         assert found["step work"] == INVOKE
     assert len(collector.named("execute_tool search")) == 1
+
+
+async def test_the_thread_of_a_graph_is_its_conversation(collector: Collector, serve: Serve) -> None:
+    served = await serve(observability=tracing(collector))
+    config = {"configurable": {"thread_id": "mine"}}
+    served.service.runs.agent = GraphAgent(build().compile(checkpointer=InMemorySaver()), config, threads=1)
+    async with served.client.post("/invoke", json={"q": "a"}) as response:
+        assert response.status == 200, await response.text()
+    assert (await collector.span(INVOKE)).attributes["gen_ai.conversation.id"] == "mine"

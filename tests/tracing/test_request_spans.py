@@ -94,6 +94,7 @@ async def test_refused_requests_are_spans_of_few_names(
     span = await collector.span(name)
     assert (span.status, span.attributes["http.response.status_code"]) == ("unset", status)
     assert span.attributes["http.request.method"] == ("_OTHER" if method == "PROPFIND" else method)
+    assert span.attributes.get("http.request.method_original", method) == method
 
 
 async def test_an_error_of_the_service_is_one_of_the_span(collector: Collector, serve: Serve) -> None:

@@ -172,3 +172,20 @@ async def test_a_request_without_a_position_begins_a_trace(collector: Collector,
     span, request = await collector.span(INVOKE), await collector.span("POST /runs")
     assert request.parent_id == ""
     assert (span.trace_id, span.parent_id) == (request.trace_id, request.span_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"model": "tested", "messages": [{"role": "user", "content": "Hi"}]}),
+        ("/v1/responses", {"model": "tested", "input": "Hi"}),
+    ],
+)
+async def test_runs_of_other_protocols_are_children_of_their_requests(
+    collector: Collector, serve: Serve, path: str, body: dict[str, Any]
+) -> None:
+    served = await serve(observability=tracing(collector), expose={"protocols": ["openai"]})
+    async with served.client.post(path, json=body, headers=SAMPLED) as response:
+        assert response.status == 200, await response.text()
+    run, request = await collector.span(INVOKE), await collector.span(f"POST {path}")
+    assert (run.trace_id, run.parent_id) == (TRACE_ID, request.span_id)
