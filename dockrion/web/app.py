@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 
 from aiohttp import hdrs, web
 
@@ -41,6 +42,8 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
         reload: What is different because the service is started anew at each change of its files.
     """
     app = web.Application(middlewares=[handle], client_max_size=loaded.dockfile.limits.max_body_bytes)
+    if loaded.dockfile.observability.traced:
+        app.middlewares.insert(0, end_span)
     all_routes = list(routes(loaded.dockfile, role))
     _add_routes(app.router, all_routes)
     redactor, endpoints = Redactor(loaded.confidential), [route.endpoint for route in all_routes]
@@ -118,17 +121,35 @@ async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         metrics.active.dec()
         limiter.release(limiter_key)
-        status = _CLIENT_CLOSED_REQUEST if response is None else response.status
-        _record(request, response, status, time.perf_counter() - started_at)
-        if service.request_spans is not None:
-            service.request_spans.end(request, status)
+        _record(request, response, time.perf_counter() - started_at)
     return response
 
 
-def _record(request: web.Request, response: web.StreamResponse | None, status: int, seconds: float) -> None:
+@web.middleware
+async def end_span(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send the response of a request that has a span whole, and end the span then."""
+    status = _CLIENT_CLOSED_REQUEST
+    try:
+        response = await handler(request)
+        if isinstance(response, web.Response):  # others are sent by their handlers
+            with suppress(ConnectionError):
+                await response.prepare(request)
+                await response.write_eof()
+                status = response.status
+        else:
+            status = response.status
+    finally:
+        spans = request.app[SERVICE].request_spans
+        if spans is not None:
+            spans.end(request, status)
+    return response
+
+
+def _record(request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
     """Count and log a request that is over."""
     endpoint = route_pattern(request) or "(none)"
     method = request.method if request.method in hdrs.METH_ALL else "(other)"  # bounds the label's values
+    status = _CLIENT_CLOSED_REQUEST if response is None else response.status
     streamed = not isinstance(response, web.Response)
     request.app[SERVICE].metrics.requests.count(method, endpoint, status, seconds, streamed=streamed)
     if _logger.isEnabledFor(logging.INFO):

@@ -172,3 +172,30 @@ async def test_lines_of_the_log_have_the_span_they_are_written_in(
     assert logged["in its own span"] == spans["own"]
     assert logged["request"] == spans["POST /runs"]
     assert CALLER not in logged.values()
+
+
+async def test_a_response_is_complete_when_its_reader_has_taken_it(
+    collector: Collector, serve: Serve
+) -> None:
+    served = await serve(lambda _: "x" * 8_000_000, observability=tracing(collector))
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    head = b"POST /invoke HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: 2\r\n\r\n{}")
+    await reader.readexactly(100)
+    await collector.span(INVOKE)
+    async with served.client.get("/info"):
+        await collector.span("GET /info")
+    assert not collector.named("POST /invoke")
+    await reader.read()
+    writer.close()
+    assert (await collector.span("POST /invoke")).attributes["http.response.status_code"] == 200
+
+
+async def test_a_response_that_nobody_takes_has_a_status_of_its_own(
+    collector: Collector, serve: Serve
+) -> None:
+    served = await serve(lambda _: "x" * 8_000_000, observability=tracing(collector))
+    async with served.client.post("/invoke", json={}) as response:
+        response.close()
+    span = await collector.span("POST /invoke")
+    assert (span.status, span.attributes["http.response.status_code"]) == ("unset", 499)
