@@ -44,8 +44,13 @@ def otel_messages(caplog: pytest.LogCaptureFixture) -> Counter[str]:
 
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 500, 503])
 async def test_a_collector_that_refuses_spans_delays_nothing_and_is_logged_once(
-    serve: Serve, collector: Collector, caplog: pytest.LogCaptureFixture, status: int
+    serve: Serve,
+    collector: Collector,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
 ) -> None:
+    monkeypatch.setattr(provider, "_FLUSH_SECONDS", 0.2)
     async with collecting() as other:
         await collector.answer(status, Location=f"{other.url}/v1/traces", **{"Retry-After": "30"})
         served = await serve(observability={"tracing": {"endpoint": collector.url}})
