@@ -23,7 +23,7 @@ MAKE = "def make():\n    raise AssertionError('called')\n"
 
 def test_the_extras_of_dockrion_0_0_3_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert extras.keys() == {"langgraph", "langchain", "all", "jwt", "runtime", "dev", "dev-server"}
+    assert extras.keys() == {"langgraph", "langchain", "otel", "all", "jwt", "runtime", "dev", "dev-server"}
     assert extras["all"] == ["dockrion[langgraph,langchain]"]
 
 

@@ -144,6 +144,6 @@ async def test_requests_count_as_those_of_the_route(serve: Serve) -> None:
         await status_and_type(served, method, path)
     async with served.client.get("/metrics/") as response:
         text = await response.text()
-    assert 'route="/schema",status="200"} 1.0' in text
-    assert 'route="/invoke",status="308"} 1.0' in text
+    assert 'endpoint="/schema",method="GET",status="200"} 1.0' in text
+    assert 'endpoint="/invoke",method="POST",status="308"} 1.0' in text
     assert '/"' not in text
