@@ -1,16 +1,38 @@
 """The certificate of a service: what is refused, and how it is replaced."""
 
+import asyncio
 import logging
 import shutil
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dockrion.errors import StartError
-from dockrion.tls import ServerTls
+from dockrion.tls import ServerTls, shrink_buffers
 from tests.certificates import write_certificate
+
+
+async def test_buffers_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SSLProtocol, "max_size", SSLProtocol.max_size)
+    shrink_buffers()
+    write_certificate(tmp_path)
+    connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(
+        lambda _, writer: connected.put_nowait(writer), "127.0.0.1", 0, ssl=load(tmp_path).context
+    )
+    trusting = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
+    async with server:
+        _, client = await asyncio.open_connection(*server.sockets[0].getsockname(), ssl=trusting)
+        ours = await connected.get()
+        protocol = vars(ours.transport)["_ssl_protocol"]
+        held = [each for each in vars(protocol).values() if isinstance(each, bytearray)]
+        assert 0 < sum(map(len, held)) < 20_000
+        for each in (client, ours):
+            each.close()
+            await each.wait_closed()
 
 
 def load(folder: Path) -> ServerTls:

@@ -22,6 +22,7 @@ from dockrion.server.acceptor import Acceptor
 from dockrion.server.announcer import Announcer
 from dockrion.server.sockets import Address, address_of, ip_addresses, port_of
 from dockrion.server.worker import BROKEN, READY, Worker
+from dockrion.tls import shrink_buffers
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
 from dockrion.web.reload_mode import ReloadMode
@@ -102,6 +103,7 @@ async def _serve(
 ) -> None:
     stopped = _stopped_by_signal()
     if address.tls is not None:
+        shrink_buffers()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, address.tls.reload)
     accepting = ExitStack()
     if worker is not None:
