@@ -1,7 +1,6 @@
 """Server spans: one for each request, until its response is complete."""
 
 from contextvars import Token
-from typing import Any
 
 import msgspec
 from opentelemetry import context as contexts
@@ -31,7 +30,7 @@ class RequestSpan:
         self._span = span
         self._token = token
 
-    def end(self, status: int, attributes: dict[str, Any]) -> None:
+    def end(self, status: int, attributes: dict[str, str | int | None]) -> None:
         """End it, in the task that has started it.
 
         Args:
@@ -42,7 +41,7 @@ class RequestSpan:
         span = self._span
         if not span.is_recording():
             return
-        known = {name: value for name, value in attributes.items() if value is not None}
+        known = {name: _well_formed(value) for name, value in attributes.items() if value is not None}
         known[names.HTTP_STATUS] = status
         if status >= _SERVER_ERROR:
             known[names.ERROR_TYPE] = str(status)
@@ -69,15 +68,15 @@ class RequestTracer:
             route: The path's pattern, None if no route matches.
             attributes: Those that a sampler may look at.
         """
-        attributes = {name: _well_formed(text) for name, text in attributes.items()}
+        known = {name: _well_formed(text) for name, text in attributes.items()}
         request = current_request()
         named = names.UNNAMED_METHOD if method == names.OTHER_METHOD else method
-        attributes[names.HTTP_METHOD] = method
+        known[names.HTTP_METHOD] = method
         if route is not None:
             named = f"{named} {route}"
-            attributes[names.HTTP_ROUTE] = route
+            known[names.HTTP_ROUTE] = route
         parent = positions.context_at(request.traceparent, request.tracestate)
-        span = self._tracer.start_span(named, parent, SpanKind.SERVER, attributes)
+        span = self._tracer.start_span(named, parent, SpanKind.SERVER, known)
         context = span.get_span_context()
         if (position := positions.traceparent_of(context)) is not None:
             state = positions.tracestate_of(context)
@@ -85,7 +84,9 @@ class RequestTracer:
         return RequestSpan(span, contexts.attach(trace.set_span_in_context(span, parent)))
 
 
-def _well_formed(text: str) -> str:
-    """Return a text of a caller without what cannot be encoded: the exporter would drop other spans, too."""
-    text = text[:_MAX_TEXT]
+def _well_formed(value: str | int) -> str | int:
+    """Return what a caller sends without what cannot be encoded: the exporter would drop other spans, too."""
+    if isinstance(value, int):
+        return value
+    text = value[:_MAX_TEXT]
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

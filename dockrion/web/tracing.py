@@ -18,6 +18,7 @@ from dockrion.web.urls import route_pattern
 
 Masks = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 _SPAN = web.RequestKey("span", RequestSpan)
+_PORT_DIGITS = 5
 _UNTRACED = frozenset(["/health", "/ready", "/metrics"])  # asked for every few seconds, by machines
 
 
@@ -72,11 +73,17 @@ class RequestSpans:
         if span is None:
             return
         version, forwarded = request.version, request.get(FORWARDED)
-        known = {
+        known: dict[str, str | int | None] = {
             conventions.CLIENT_ADDRESS: request[CLIENT],
             conventions.PROTOCOL_VERSION: f"{version.major}.{version.minor}",
             conventions.RUN_ID: request.get(RUN_ID),
         }
+        host = request.host
         if forwarded is not None:
             known[conventions.URL_SCHEME] = forwarded.scheme
+            host = forwarded.host or host
+        name, _, port = host.rpartition(":")
+        if port.isdecimal() and len(port) <= _PORT_DIGITS:
+            host, known[conventions.SERVER_PORT] = name, int(port)
+        known[conventions.SERVER_ADDRESS] = host
         span.end(status, known)

@@ -164,7 +164,9 @@ async def test_text_that_callers_send_does_not_break_spans(collector: Collector,
     served = await serve(observability=tracing(collector))
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(
-        b"GET /%ed%a0%80/" + b"p" * 5000 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        b"GET /%ed%a0%80/"
+        + b"p" * 5000
+        + b" HTTP/1.1\r\nHost: \xff:99999999999999999999999\r\nConnection: close\r\n"
         b"User-Agent: \xff\xfe\r\n\r\n"
     )
     await reader.read()

@@ -33,6 +33,8 @@ async def test_a_request_is_described_by_the_conventions(collector: Collector, s
         "http.response.status_code": 200,
         "url.path": f"/runs/{run_id}",
         "url.scheme": "http",
+        "server.address": "127.0.0.1",
+        "server.port": served.client.port,
         "client.address": "127.0.0.1",
         "user_agent.original": "tests",
         "network.protocol.version": "1.1",
