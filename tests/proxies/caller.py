@@ -17,20 +17,46 @@ MADE_UP = {
     "X-Forwarded-For": "6.6.6.6",
     "X-Forwarded-Proto": "gopher",
     "X-Forwarded-Host": "made.up",
+    "X-Forwarded-Prefix": "/made/up",
     "Forwarded": "for=6.6.6.6;host=made.up",
 }
+
+
+PREFIX = "/agents/writer"
+
+
+class Client:
+    """Sends requests to paths below a URL."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    def get(self, path: str, **options: Any) -> Any:
+        return self._session.get(self._url + path, **options)
+
+    def post(self, path: str, **options: Any) -> Any:
+        return self._session.post(self._url + path, **options)
+
+    def ws_connect(self, path: str, **options: Any) -> Any:
+        return self._session.ws_connect(self._url + path, **options)
 
 
 class Caller:
     """Somebody who calls the service through a proxy, and sends forwarding headers as an attacker would.
 
     Args:
-        client: Sends the requests.
+        session: Sends the requests.
+        origin: The proxy's, as a browser names it.
+        prefix: The path below which it has the service.
         folder: Where the agent looks for files.
     """
 
-    def __init__(self, client: aiohttp.ClientSession, folder: Path) -> None:
-        self.client = client
+    def __init__(self, session: aiohttp.ClientSession, origin: str, prefix: str, folder: Path) -> None:
+        self.session = session
+        self.client = Client(session, origin + prefix)
+        self.origin = origin
+        self.prefix = prefix
         self.folder = folder
 
     def payload(self, *words: str, **more: Any) -> dict[str, Any]:
@@ -52,7 +78,9 @@ class Caller:
         """Start a run and return its id."""
         async with self.client.post("/runs", json=payload) as response:
             assert response.status == 202, await response.text()
-            return str((await response.json())["run_id"])
+            run_id = str((await response.json())["run_id"])
+            assert response.headers["Location"] == f"{self.prefix}/runs/{run_id}"
+            return run_id
 
     async def invoke(self, payload: Any) -> Any:
         """Run the agent and return its output."""
@@ -62,17 +90,17 @@ class Caller:
 
 
 @asynccontextmanager
-async def calling(stack: Stack, proxy: str, folder: Path, *, tls: bool = False) -> AsyncIterator[Caller]:
+async def calling(
+    stack: Stack, proxy: str, folder: Path, *, tls: bool = False, prefix: str = ""
+) -> AsyncIterator[Caller]:
     """Call the service through a proxy."""
     front = stack.fronts[proxy]
     context = ssl.create_default_context(cafile=str(stack.certificate)) if tls else True
     connector = aiohttp.TCPConnector(local_addr=(ADDRESS, 0), ssl=context)
     own = folder / uuid4().hex
     own.mkdir()
-    async with aiohttp.ClientSession(
-        front.tls_url if tls else front.url, connector=connector, headers=MADE_UP
-    ) as client:
-        yield Caller(client, own)
+    async with aiohttp.ClientSession(connector=connector, headers=MADE_UP) as session:
+        yield Caller(session, front.tls_url if tls else front.url, prefix, own)
 
 
 def of_agent(messages: list[Received]) -> list[bytes]:

@@ -120,19 +120,17 @@ def replaced(text: str, **lines: str) -> str:
     return text
 
 
-def _with_tls(text: str) -> str:
-    """Uncomment the lines below "For TLS"."""
+def _uncommented(text: str) -> str:
+    """Uncomment what is for TLS, and for a service below a path."""
 
     def uncomment(match: re.Match[str]) -> str:
-        return re.sub(r"# ", "", match[1])
+        return re.sub(r"(?m)^([ \t]*)# ", r"\1", match[1])
 
-    text, count = re.subn(r"^ *# For TLS:\n((?: *# .*\n)+)", uncomment, text, flags=re.MULTILINE)
-    assert count == 1
-    return text
+    return re.sub(r"(?m)^[ \t]*# For .*:\n((?:[ \t]*# .*\n)+)", uncomment, text)
 
 
 def _nginx(text: str, front: Front) -> str:
-    text = _with_tls(text).replace("listen 8080", f"listen 127.0.0.1:{front.port}")
+    text = _uncommented(text).replace("listen 8080", f"listen 127.0.0.1:{front.port}")
     text = text.replace("listen 8443", f"listen 127.0.0.1:{front.tls_port}")
     text = text.replace("proxy_read_timeout 150s", f"proxy_read_timeout {SILENCE_SECONDS}s")
     text = replaced(
@@ -146,16 +144,15 @@ def _nginx(text: str, front: Front) -> str:
 
 
 def _haproxy(text: str, front: Front) -> str:
-    text = _with_tls(text).replace("bind :8080", f"bind 127.0.0.1:{front.port}")
+    text = _uncommented(text).replace("bind :8080", f"bind 127.0.0.1:{front.port}")
     text = text.replace("bind :8443", f"bind 127.0.0.1:{front.tls_port}")
     text = re.sub(r"timeout (client|server) \d+s", rf"timeout \1 {SILENCE_SECONDS}s", text)
     return text.replace("/etc/haproxy/tls.pem", str(front.certificate))
 
 
 def _caddy(text: str, front: Front) -> str:
-    text = text.replace(":8080 {", "(agent) {\n\tbind 127.0.0.1", 1).replace(
-        "admin off", "admin off\n\tauto_https off"
-    )
+    text = _uncommented(text).replace(":8080 {", "(agent) {\n\tbind 127.0.0.1", 1)
+    text = text.replace("admin off", "admin off\n\tauto_https off")
     keys = f"tls {front.certificate} {front.certificate}"
     return f"{text}\n{front.url} {{\n\timport agent\n}}\n{front.tls_url} {{\n\timport agent\n\t{keys}\n}}\n"
 

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from tests.proxies.caller import ADDRESS, Caller, calling, of_agent
+from tests.proxies.caller import ADDRESS, PREFIX, Caller, calling, of_agent
 from tests.proxies.programs import PROGRAMS, SILENCE_SECONDS
 from tests.proxies.stack import Stack
 from tests.support import TIMEOUT_SECONDS, wait_until
@@ -28,17 +28,24 @@ from tests.web.transports.readers import (
 NAMES = [program.name for program in PROGRAMS]
 # A poll must not wait for longer than a proxy does.
 SHORT = {name: {"wait": 1} if name == "polling" else {} for name in TRANSPORTS}
+WHERE: dict[str, dict[str, Any]] = {"http": {}, "https": {"tls": True}, "prefix": {"prefix": PREFIX}}
 CUT = aiohttp.ClientError, Refused
 HELD_BACK_SECONDS = 0.2  # by HAProxy without its option http-no-delay
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("proxy", NAMES)
 async def test_events_arrive_while_the_agent_works(
-    stack: Stack, tmp_path: Path, proxy: str, tls: bool
+    stack: Stack, tmp_path: Path, proxy: str, where: str
 ) -> None:
-    async with calling(stack, proxy, tmp_path, tls=tls) as caller, AsyncExitStack() as readers:
+    async with calling(stack, proxy, tmp_path, **WHERE[where]) as caller:
+        await check_live(caller)
+
+
+async def check_live(caller: Caller) -> None:
+    """Read a run, and runs of one's own, over every transport while the agent works."""
+    async with AsyncExitStack() as readers:
         payload = caller.payload("first", "second", size=10)
         run_id = await caller.start(payload)
         watching = [watch(caller, run_id, **SHORT[name]) for name, watch in TRANSPORTS.items()]
@@ -141,7 +148,7 @@ async def test_streams_of_a_lost_replica_are_resumed_on_the_other(stack: Stack, 
             await callers.enter_async_context(calling(stack, name, tmp_path)) for name, _ in readers
         ]
         payload = first.payload("word", size=10)
-        async with first.client.post(f"{kept.url}/runs", json=payload) as response:
+        async with first.session.post(f"{kept.url}/runs", json=payload) as response:
             run_id = (await response.json())["run_id"]
         following = [
             asyncio.create_task(follow(caller, run_id, transport, begun))
@@ -172,18 +179,17 @@ async def test_bodies_up_to_the_limit_of_the_service_pass(stack: Stack, tmp_path
             assert (response.status, (await response.json())["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
-def send(caller: Caller, payload: Any) -> aiohttp.client._RequestContextManager:
+def send(caller: Caller, payload: Any) -> Any:
     """Send a large payload."""
     body = io.BytesIO(msgspec.json.encode(payload))
     return caller.client.post("/invoke", data=body, headers={"Content-Type": "application/json"})
 
 
-@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("proxy", NAMES)
-async def test_the_service_knows_its_caller(stack: Stack, tmp_path: Path, proxy: str, tls: bool) -> None:
-    async with calling(stack, proxy, tmp_path, tls=tls) as caller:
-        base = stack.fronts[proxy].tls_url if tls else stack.fronts[proxy].url
-        for origin, status in {base: 200, "http://made.up": 403}.items():
+async def test_the_service_knows_its_caller(stack: Stack, tmp_path: Path, proxy: str, where: str) -> None:
+    async with calling(stack, proxy, tmp_path, **WHERE[where]) as caller:
+        for origin, status in {caller.origin: 200, "http://made.up": 403}.items():
             headers = {"Origin": origin, "X-Request-ID": caller.folder.name + str(status)}
             async with caller.client.post("/invoke", json=caller.payload(), headers=headers) as response:
                 assert response.status == status
