@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from math import nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -13,14 +13,14 @@ from dockrion.backends.work_queue import QueueState
 from dockrion.dependency import Dependency
 from dockrion.errors import ServiceUnavailable
 from dockrion.openapi.models import DependencyReport
-from dockrion.runs.agent import Agent
 
 if TYPE_CHECKING:
     from dockrion.web.service import Service
 
-_REPORT_SECONDS = 5.0
+_REPORT_SECONDS = 5.0  # for each of what is asked, all at once
 _WEBHOOK_SECONDS = 60.0  # more than the first attempts take
 _CLOSED = "what the agent opened at start is closed; restart the service"
+T = TypeVar("T")
 
 
 class Readiness:
@@ -62,27 +62,24 @@ class Readiness:
             ServiceUnavailable: It cannot; the message gives the reason.
         """
         service = self._service
-        agent = service.runs.ready_agent()
+        service.runs.ready_agent()
         if service.lifespan_broken:
             self._lifespan.enter("failed", _CLOSED)
             raise ServiceUnavailable(_CLOSED)
         await service.backend.ping()
         if service.role != "api":  # whose workers need the agent process, which may be beside them only
-            await self._check_agent_process(agent)
+            await self._check_agent_process()
             if accepting and not service.runs.slots.free:
                 raise ServiceUnavailable("every slot is taken")
 
     async def report(self) -> dict[str, DependencyReport]:
         """Return the state of each dependency, by name, within some seconds."""
         service = self._service
-        latency, queue = None, None
-        try:
-            async with asyncio.timeout(_REPORT_SECONDS):
-                latency, queue, _ = await asyncio.gather(
-                    self._backend_latency(), self._queue_state(), self._note_agent_process()
-                )
-        except TimeoutError:
-            self._queue.enter("away")
+        latency, queue, _ = await asyncio.gather(
+            _within_limit(self._backend_latency()),
+            _within_limit(self._queue_state()),
+            _within_limit(self._check_agent_process()),
+        )
         if service.lifespan_broken:
             self._lifespan.enter("failed", _CLOSED)
         reports = {
@@ -90,14 +87,10 @@ class Readiness:
             "agent": _report(self._agent),
             "lifespan": _report(self._lifespan),
             "backend": _report(service.backend.dependency, latency_seconds=latency),
+            "queue": self._report_queue(queue),
         }
         if self._agent_process.state != "unused":
             reports["agent_process"] = _report(self._agent_process)
-        reports["queue"] = (
-            _report(self._queue)
-            if queue is None
-            else _report(self._queue, waiting=queue.length, oldest_seconds=queue.oldest_seconds)
-        )
         if service.webhooks is not None:
             waiting, oldest = service.webhooks.waiting
             late = "a receiver is away or refuses them" if oldest > _WEBHOOK_SECONDS else None
@@ -109,56 +102,58 @@ class Readiness:
 
     async def show_queue(self) -> None:
         """Update the metrics of the queue."""
-        state = await self._queue_state()
         shown = self._service.metrics.queue
-        if state is None:
+        try:
+            state = await self._queue_state()
+        except ServiceUnavailable:
             shown.show(nan, nan, nan)
         else:
             shown.show(state.length, state.oldest_seconds, state.payload_bytes)
 
-    async def _backend_latency(self) -> float | None:
-        """Return how long the backend takes to respond, None if it does not."""
+    async def _backend_latency(self) -> float:
         began = time.perf_counter()
-        try:
-            await self._service.backend.ping()
-        except ServiceUnavailable:
-            return None
+        await self._service.backend.ping()
         return time.perf_counter() - began
 
-    async def _queue_state(self) -> QueueState | None:
-        service = self._service
-        if service.backend.queue is None:
-            slots = service.runs.slots
-            state = QueueState(slots.waiting, slots.oldest_seconds, 0)
-        else:
-            try:
-                state = await service.backend.queue.queue_state()
-            except ServiceUnavailable:
-                self._queue.enter("away")
-                return None
-        is_full = state.length >= service.dockfile.streaming.max_queued_runs > 0
-        self._queue.enter("full" if is_full else "up", "new runs get 429" if is_full else None)
-        return state
+    async def _queue_state(self) -> QueueState:
+        queue, slots = self._service.backend.queue, self._service.runs.slots
+        if queue is None:
+            return QueueState(slots.waiting, slots.oldest_seconds, 0)
+        return await queue.queue_state()
 
-    async def _check_agent_process(self, agent: Agent) -> None:
-        """Check a separate agent process, if there is one.
+    async def _check_agent_process(self) -> None:
+        """Check a separate agent process, if this process needs one.
 
         Raises:
             ServiceUnavailable: It cannot accept work.
         """
+        service = self._service
+        agent = service.runs.agent
+        if agent is None or service.role == "api" or service.dockfile.agent.mode != "url":
+            return
         try:
             await agent.check()
         except ServiceUnavailable as error:
             self._agent_process.enter("away", error.message)
             raise
-        if self._service.dockfile.agent.mode == "url":
-            self._agent_process.enter("up")
+        self._agent_process.enter("up")
 
-    async def _note_agent_process(self) -> None:
-        service = self._service
-        if service.role != "api" and (agent := service.runs.agent) is not None:
-            with suppress(ServiceUnavailable):
-                await self._check_agent_process(agent)
+    def _report_queue(self, state: QueueState | None) -> DependencyReport:
+        if state is None:
+            self._queue.enter("away")
+            return _report(self._queue)
+        is_full = state.length >= self._service.dockfile.streaming.max_queued_runs > 0
+        self._queue.enter("full" if is_full else "up", "new runs get 429" if is_full else None)
+        return _report(self._queue, waiting=state.length, oldest_seconds=state.oldest_seconds)
+
+
+async def _within_limit(work: Awaitable[T]) -> T | None:
+    """Return the result of some work; None if it fails or takes too long."""
+    try:
+        async with asyncio.timeout(_REPORT_SECONDS):
+            return await work
+    except (ServiceUnavailable, TimeoutError):
+        return None
 
 
 def _report(

@@ -167,7 +167,7 @@ def test_metrics() -> None:
 def test_dependencies() -> None:
     table = rows(page("operations"), "dependency", "there", "states other than `up`")
     source = (ROOT / "dockrion/web/readiness.py").read_text()
-    reported = re.findall(r'^ {12}"(\w+)": _report|reports\["(\w+)"\] =', source, re.MULTILINE)
+    reported = re.findall(r'^ {12}"(\w+)": (?:_|self\._)report|reports\["(\w+)"\] =', source, re.MULTILINE)
     assert sorted(first_names(table)) == sorted(first or second for first, second in reported)
     assert {"up", *(name for row in table for name in names(row[2]))} >= set(get_args(State))
 
