@@ -175,6 +175,8 @@ class SampledRunSpan:
         return None if self._ended else self._tools.enter(tool_call_id)
 
     def cancel(self, reason: str | None) -> None:
+        if self._ended:
+            return
         self._cancelled = True
         self._note_cancel(reason, time.time_ns())
 

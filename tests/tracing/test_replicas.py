@@ -9,14 +9,14 @@ from opentelemetry import trace
 from dockrion import StreamContext, ids
 from tests import support
 from tests.backends.conformance import delete_keys
-from tests.backends.service import fast_beats
+from tests.backends.service import fast_beats, paused
 from tests.conftest import Serve
 from tests.servers import KINDS, shared
 from tests.support import wait_until
 from tests.tracing.receiver import Collector, Span
 from tests.tracing.spans import TRACE_ID, UNSAMPLED, event_names, start, tracing
 from tests.web.helpers import Waits
-from tests.web.test_shared_queue import die
+from tests.web.test_shared_queue import die, redis_of
 
 __all__ = ["fast_beats"]
 ONE_SLOT = {"max_concurrent_runs": 1}
@@ -150,3 +150,21 @@ async def test_a_waiting_run_that_is_cancelled_has_a_span(
     await busy.client.delete(f"/runs/{run_id}")
     run = await collector.span(NAME(agent_name))
     assert (run.attributes["dockrion.run.id"], event_names(run)) == (run_id, ["cancel"])
+
+
+@pytest.mark.usefixtures("fast_beats")
+async def test_a_replica_that_was_taken_for_dead_leaves_the_span_to_who_ended_the_run(
+    collector: Collector, serve: Serve, agent_name: str
+) -> None:
+    agent = FailsToEnd(waits=1)
+    one = await serve(agent, observability=tracing(collector))
+    run_id = await start(one)
+    await wait_until(lambda: agent.attempts)
+    other = await serve(agent, observability=tracing(collector))
+    async with paused(redis_of(one)):
+        await other.finished(run_id)
+    await wait_until(lambda: not one.service.runs.in_flight_ids)
+    async with one.client.get("/info"):
+        await collector.span("GET /info")
+    run = await collector.span(NAME(agent_name))
+    assert run.attributes["error.type"] == "WORKER_LOST"

@@ -110,13 +110,13 @@ async def test_an_error_of_the_service_is_one_of_the_span(collector: Collector, 
 
 
 async def test_probes_make_no_spans(collector: Collector, serve: Serve) -> None:
-    served = await serve(observability=tracing(collector))
-    for path in ("/health", "/ready", "/metrics"):
+    served = await serve(observability=tracing(collector), expose={"root_path": "/below"})
+    for path in ("/health", "/ready", "/metrics", "/health/", "/below/health"):
         async with served.client.get(path, headers=SAMPLED) as response:
             assert response.status == 200
-    async with served.client.get("/info"):
-        await collector.span("GET /info")
-    assert len(collector.spans) == 1
+    async with served.client.get("/below/info"):
+        span = await collector.span("GET /info")
+    assert (len(collector.spans), span.attributes["url.path"]) == (1, "/below/info")
 
 
 async def test_the_token_of_a_push_url_is_in_no_span(collector: Collector, serve: Serve) -> None:
