@@ -43,11 +43,12 @@ class AnswerDelivery:
     async def running(self, session: RunSession) -> AsyncIterator[None]:
         """Deliver the answers to a run's questions that arrive in this context."""
         tasks = BackgroundTasks()
-        session.process_questions.on_open = lambda question: tasks.start(self._deliver(session, question))
+        questions = session.from_process.questions
+        questions.on_open = lambda question: tasks.start(self._deliver(session, question))
         try:
             yield
         finally:
-            session.process_questions.on_open = None
+            questions.on_open = None
             await tasks.cancel(_STOP_SECONDS)
 
     async def aclose(self) -> None:

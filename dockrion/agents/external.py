@@ -36,11 +36,11 @@ class IdleTimeout:
         """Raise `TimeoutError` in the body of this context when the limit is reached."""
         async with self._timeout:
             self.restart()
-            self._session.on_push = self._on_push
+            self._session.from_process.on_push = self._on_push
             try:
                 yield
             finally:
-                self._session.on_push = None
+                self._session.from_process.on_push = None
                 self.pause()
 
     def restart(self) -> None:

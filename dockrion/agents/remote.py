@@ -218,11 +218,12 @@ async def _await_end(response: aiohttp.ClientResponse) -> None:
 
 
 async def _emit(parts: Iterator[Part], session: RunSession) -> Outcome | None:
+    emit = session.from_process.emit
     for part in parts:
         if isinstance(part, Outcome):
             return part
         try:
-            await session.emit_external(part)
+            await emit(part)
         except (TypeError, ValueError) as error:
             raise ProtocolError(f"the agent process sent an invalid event: {error}") from error
     return None

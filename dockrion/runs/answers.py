@@ -156,4 +156,4 @@ async def _give(run: InFlightRun, answer: Answer) -> None:
 async def _fetch(run: InFlightRun, request_id: str, seconds: float) -> Any:
     if run.session is None:
         raise ServiceUnavailable("the run waits for a free slot; try again later")
-    return await run.session.process_questions.fetch(request_id, seconds)
+    return await run.session.from_process.questions.fetch(request_id, seconds)

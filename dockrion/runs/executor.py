@@ -52,7 +52,7 @@ import msgspec
 
 from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
-from dockrion.backends.work_queue import TakenRun, next_attempt
+from dockrion.backends.work_queue import TakenRun
 from dockrion.errors import AppendRefused, BackendError, DockrionError, RunNotFound, ServiceUnavailable
 from dockrion.logs import log
 from dockrion.metrics import RunMetrics
@@ -62,10 +62,12 @@ from dockrion.runs.agent import Agent, Call
 from dockrion.runs.event_buffer import BUFFER_EVENTS, EventBuffer
 from dockrion.runs.execution import STOP_SECONDS, Execution, time_left
 from dockrion.runs.filtered_buffer import FilteredEventBuffer
+from dockrion.runs.hand_over import hand_over
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.log_writer import LogWriter, retry_while_unreachable
 from dockrion.runs.outcome import Failed, Outcome, Stop
-from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.recorder import RunRecorder
+from dockrion.runs.settings import RunSettings
 from dockrion.runs.tracing import RunTracer, recall_attempts
 
 _logger = logging.getLogger("dockrion.runs")
@@ -197,7 +199,7 @@ class Executor:
                     await self._work(agent, call, run, writer)
                 else:
                     run.stop_for(_TIMEOUT)  # unless there is another reason already
-                if await self._hand_over(run, writer):
+                if await hand_over(self._backend.queue, run, writer):
                     return
                 result, seconds = await self._conclude(run, buffer)
                 await writer.store_rest()
@@ -246,24 +248,6 @@ class Executor:
         while not execution.over:
             await run.wait_changed()
             await writer.store()
-
-    async def _hand_over(self, run: InFlightRun, writer: LogWriter) -> bool:
-        """Let another replica begin a run again that this process had to stop; return whether one can."""
-        queue, execution = self._backend.queue, run.execution
-        if queue is None or run.stop is None or run.stop.kind != "shutdown":
-            return False
-        if execution is None:  # it was taken from the queue when the shutdown began
-            waiting = writer.run
-        elif execution.stopped_by("shutdown") and writer.run.attempt < writer.run.max_attempts:
-            writer.buffer.publish_held_back()
-            await writer.store_rest()
-            waiting = next_attempt(writer.run, "shutdown")
-        else:
-            return False
-        if not await retry_while_unreachable(lambda: queue.release(waiting)):
-            return False
-        log(_logger, logging.INFO, "run handed over", run_id=run.run_id)
-        return True
 
     async def _conclude(self, run: InFlightRun, buffer: EventBuffer) -> tuple[Outcome, float]:
         """Publish the terminal event; return the outcome, and the seconds that the agent worked."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from dockrion.backends.owner_messages import RunRef
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import RunExists, TooManyRuns
 from dockrion.ids import new_incarnation
@@ -221,6 +222,11 @@ class InFlightRuns:
         self._all.add(run)
         self._idle.clear()
         return run
+
+    def stop(self, which: RunRef, stop: Stop) -> None:
+        """Stop a run, if it is one of this process that is not over."""
+        if (run := self.get(which.run_id, which.incarnation)) is not None:
+            run.stop_for(stop)
 
     def admit_created(self, run_id: str, incarnation: str, slot: Slot) -> InFlightRun:
         """Admit a run from the queue of all replicas, with a slot that it gets."""

@@ -138,21 +138,21 @@ class Ingest:
             raise ServiceUnavailable("the run waits for a free slot; try again later")
         try:
             async with asyncio.timeout(_ROOM_SECONDS):
-                await session.wait_for_room()
+                await session.from_process.wait_for_room()
         except TimeoutError:
             raise ServiceUnavailable("events cannot be stored at present; try again later") from None
-        async with session.push_order:
+        async with session.from_process.order:
             if _is_duplicate(batch, run.producer_seq):
                 return Receipt(0, duplicate=True)
             if run.decided or session.closed:
                 raise _finished(run.run_id)
             _refuse_gap(batch, run.producer_seq)
             if validated.questions:
-                session.process_questions.check(validated.questions)
+                session.from_process.questions.check(validated.questions)
             end = validated.end and redacted(validated.end, self._redactor)
             run.producer_seq = batch.producer_seq or run.producer_seq
             try:
-                await session.push(validated.publishable, size, asks=validated.asks)
+                await session.from_process.push(validated.publishable, size, asks=validated.asks)
             finally:
                 if end is not None:
                     session.ended_elsewhere = True

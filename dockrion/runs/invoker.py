@@ -12,8 +12,9 @@ from dockrion.runs.execution import Execution
 from dockrion.runs.in_flight import InFlightRun, InFlightRuns
 from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Completed, Outcome, Stop
-from dockrion.runs.recorder import NO_EVENTS, RunRecorder, RunSettings
+from dockrion.runs.recorder import NO_EVENTS, RunRecorder
 from dockrion.runs.session import RunSession
+from dockrion.runs.settings import RunSettings
 from dockrion.runs.tracing import RunTracer
 
 DISCONNECTED = Stop("cancelled", "the caller disconnected")

@@ -26,7 +26,9 @@ from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Completed, Stop
 from dockrion.runs.queue_taker import QueueTaker
 from dockrion.runs.queued_runs import QueuedRuns
-from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.recorder import RunRecorder
+from dockrion.runs.settings import RunSettings
+from dockrion.runs.stop_requests import StopRequests
 from dockrion.runs.tracing import RunSpan, RunTracer
 
 _CANCEL_SECONDS = STOP_SECONDS + 5.0
@@ -83,9 +85,7 @@ class RunManager:
         )
         self._invoker = Invoker(settings, self._in_flight, self._recorder, self._locks, redactor, tracer)
         self._run_tasks = BackgroundTasks()
-        self._listeners = BackgroundTasks()
-        self._listeners.start(self._listen_for_cancels())
-        self._listeners.start(self._listen_for_losses())
+        self._stop_requests = StopRequests(self._in_flight, backend, self._recorder)
         self._queued: QueuedRuns | None = None
         self._taker: QueueTaker | None = None
         if (queue := backend.queue) is not None:
@@ -252,7 +252,7 @@ class RunManager:
         if self._queued is not None:
             self._queued.caller_left(run, stop)
         if stop is not None:
-            self._stop(run, stop)
+            self._in_flight.stop(run, stop)
 
     async def drain(self, grace: float) -> None:
         """Refuse new work, give running agents some time, then stop them.
@@ -275,7 +275,7 @@ class RunManager:
             await self._taker.aclose(STOP_SECONDS)
         await self.drain(0)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listeners.cancel(STOP_SECONDS))
+            group.create_task(self._stop_requests.aclose(STOP_SECONDS))
             if self._queued is not None:
                 group.create_task(self._queued.aclose(STOP_SECONDS))
             group.create_task(self._run_tasks.cancel(STOP_SECONDS))  # those whose storage is away
@@ -291,18 +291,6 @@ class RunManager:
             run.stop_for(Stop("cancelled", self._recorder.masked_reason(taken.cancel.reason)))
         work = self._executor.execute_taken(agent or self.ready_agent(), taken, run, self._rebuild)
         self._run_tasks.track(self._loop.create_task(work))
-
-    async def _listen_for_losses(self) -> None:
-        async for run in self._backend.lost_runs():
-            self._stop(run, Stop("lost"))
-
-    async def _listen_for_cancels(self) -> None:
-        async for request in self._backend.cancel_requests():
-            self._stop(request, Stop("cancelled", self._recorder.masked_reason(request.reason)))
-
-    def _stop(self, which: RunRef, stop: Stop) -> None:
-        if (run := self._in_flight.get(which.run_id, which.incarnation)) is not None:
-            run.stop_for(stop)
 
 
 def _retrieve(created: asyncio.Future[None]) -> None:

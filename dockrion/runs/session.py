@@ -1,12 +1,8 @@
 """What the service does with a run while its agent works: the side of the context that agents do not see."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
-from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -15,20 +11,16 @@ from dockrion.caller import NO_REQUEST, Caller, CallerRequest
 from dockrion.errors import QuestionNotOpen
 from dockrion.events import EventFilter, validation, values
 from dockrion.redaction import Redactor
-from dockrion.runs import process_questions
 from dockrion.runs.asking import UNANSWERABLE, Asking
 from dockrion.runs.context import StreamContext, set_current_context
 from dockrion.runs.emitter import ENVELOPE_BYTES, emitter_for
 from dockrion.runs.event_buffer import EventBuffer
-from dockrion.runs.external_events import ExternalEvent
-from dockrion.runs.filtered_buffer import MAX_FILTERED_AT_ONCE
 from dockrion.runs.named_locks import NamedLocks
-from dockrion.runs.process_questions import ProcessQuestions
+from dockrion.runs.process_events import ProcessEvents
 from dockrion.runs.question import Question
 from dockrion.runs.stored_input import StoredInput
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.runs.tracing import RunSpan
-from dockrion.threads import finish_in_thread
 
 _USAGE, _REQUESTED = "usage", "input_requested"
 _COUNTED_OR_REFUSED = frozenset([_USAGE, _REQUESTED])
@@ -55,7 +47,6 @@ class RunSession:
     Attributes:
         context: The same run for agent code.
         asking: Asks questions.
-        on_push: Called when another process has pushed events into the run.
         ended_elsewhere: Whether another process has ended the run.
     """
 
@@ -64,16 +55,14 @@ class RunSession:
         "_buffer",
         "_emitter",
         "_ended",
+        "_from_process",
         "_locks",
-        "_process_questions",
-        "_push_order",
         "_span",
         "asking",
         "context",
         "ended_elsewhere",
         "events_filter",
         "incarnation",
-        "on_push",
         "run_id",
     )
 
@@ -97,14 +86,12 @@ class RunSession:
         self.run_id = run_id
         self.incarnation = incarnation
         self.events_filter = events_filter
-        self.on_push: Callable[[], None] | None = None
         self.ended_elsewhere = False
         self._locks = locks
         self._at_end: list[Callable[[], None]] = []
         self._buffer = buffer
         self._ended = False
-        self._push_order: asyncio.Lock | None = None
-        self._process_questions: ProcessQuestions | None = None
+        self._from_process: ProcessEvents | None = None
         self._span = span
         tools, redactor = tools or ToolPolicy(), redactor or Redactor()
         self._emitter = emitter_for(span, run_id, events_filter, buffer, tools, redactor)
@@ -223,76 +210,13 @@ class RunSession:
         if event["type"] == "tool_call" and isinstance(name := event.get("name"), str):
             self._emitter.check_tool(name)
 
-    async def emit_external(self, event: ExternalEvent) -> None:
-        """Emit an event of another process that is not terminal.
-
-        Raises:
-            ValueError: A field is wrong.
-        """
-        if event.type in process_questions.EVENTS:
-            await self.process_questions.handle(event.type, event.fields())
-            return
-        if event.type == _USAGE:
-            self._emitter.usage.add(event.fields())
-        await self._emitter.emit(event.type, event.fields)
-
     @property
-    def push_order(self) -> asyncio.Lock:
-        """Held while a batch is pushed, so that no other overtakes it."""
-        if self._push_order is None:  # as in most runs
-            self._push_order = asyncio.Lock()
-        return self._push_order
-
-    async def push(
-        self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int, *, asks: bool = False
-    ) -> None:
-        """Publish a batch of another process whole, whether or not there is room, even when cancelled.
-
-        Args:
-            pushed: Its events, as (type, validated fields).
-            size: The size of the batch, in bytes.
-            asks: Whether there are questions or answers among them, checked with `process_questions.check`.
-        """
-        try:
-            if not asks:
-                await self._publish_batch(pushed, size)
-                return
-            for event_type, group in groupby(pushed, key=itemgetter(0)):
-                if event_type not in process_questions.EVENTS:
-                    await self._publish_batch(group, size)
-                    continue
-                for _, fields in group:
-                    await self.process_questions.handle(event_type, fields)
-        finally:
-            if self.on_push is not None:
-                self.on_push()
-
-    async def _publish_batch(self, pushed: Iterable[tuple[str, dict[str, Any]]], size: int) -> None:
-        publish = partial(self._publish_all, self._emitter.observe_pushed(pushed))
-        filtered = self._buffer is not None and self._buffer.text_filter is not None
-        if filtered and size > MAX_FILTERED_AT_ONCE:
-            await finish_in_thread(publish, f"dockrion-mask-{self.run_id}")
-        else:
-            publish()
-
-    @property
-    def process_questions(self) -> ProcessQuestions:
-        """The questions that another process asks in its events."""
-        if self._process_questions is None:  # as in most runs
-            self._process_questions = ProcessQuestions(self.asking)
-        return self._process_questions
-
-    def _publish_all(self, pushed: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        for event_type, fields in pushed:
-            if event_type == _USAGE:
-                self._emitter.usage.add(fields)
-            if self._buffer is not None and self.events_filter.allows(event_type):
-                self._buffer.publish(event_type, fields)
-
-    async def wait_for_room(self) -> None:
-        """Wait until the buffer has room for pushed events."""
-        if self._buffer is not None and self._buffer.full:
-            await self._buffer.wait_for_room()
+    def from_process(self) -> ProcessEvents:
+        """The events that another process emits into the run."""
+        if self._from_process is None:  # as in most runs
+            emitter, buffer = self._emitter, self._buffer
+            self._from_process = ProcessEvents(emitter, buffer, self.events_filter, self.asking)
+        return self._from_process
 
     def show(self, value: Any) -> Any:
         """Return a value as JSON; one that no event can have becomes text that names its type."""

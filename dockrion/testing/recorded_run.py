@@ -17,7 +17,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs.agent import Call
 from dockrion.runs.manager import RunManager
 from dockrion.runs.outcome import Stop
-from dockrion.runs.recorder import RunSettings
+from dockrion.runs.settings import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from dockrion.testing.agents import as_declared_by, create_agent
 from dockrion.testing.answers import MAX_EVENT_BYTES, Answers, answer_to, as_json, has_answer

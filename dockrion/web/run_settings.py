@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from dockrion.dockfile import Dockfile
 from dockrion.events import EventFilter
 from dockrion.json_schema import Schema
-from dockrion.runs.recorder import RunSettings
+from dockrion.runs.settings import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 
 if TYPE_CHECKING:

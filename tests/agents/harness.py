@@ -25,7 +25,7 @@ from dockrion.redaction import Redactor
 from dockrion.runs.agent import Agent, Call
 from dockrion.runs.context import StreamContext
 from dockrion.runs.manager import RunManager
-from dockrion.runs.recorder import RunSettings
+from dockrion.runs.settings import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.support import TIMEOUT_SECONDS, wait_until
 

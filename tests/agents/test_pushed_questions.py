@@ -56,7 +56,7 @@ async def test_a_pushed_question_keeps_its_place_among_the_events() -> None:
         assert await push(token, ASKED, token, {**ASKED, "request_id": "q2"}, token) == Receipt(5)
         assert (await waiting(runs, run_id)).request_id == "q1"
         await session_of(runs, run_id).answer("q2", value=False, source=None)
-        questions = session_of(runs, run_id).process_questions
+        questions = session_of(runs, run_id).from_process.questions
         assert await questions.fetch("q2", 0) is False
         assert await questions.fetch("q1", 0) is msgspec.UNSET
         fetching = asyncio.create_task(questions.fetch("q1", TIMEOUT_SECONDS))
@@ -102,7 +102,7 @@ async def test_an_expired_question_has_no_answer() -> None:
         until = datetime.now(UTC) + timedelta(seconds=0.05)
         await push({**ASKED, "expires_at": until.isoformat()})
         with pytest.raises(QuestionGone):
-            await session_of(runs, run_id).process_questions.fetch("q1", TIMEOUT_SECONDS)
+            await session_of(runs, run_id).from_process.questions.fetch("q1", TIMEOUT_SECONDS)
         await push(END)
         await runs.ended(run_id)
 
@@ -129,9 +129,9 @@ async def test_only_the_newest_answers_are_kept() -> None:
         for number in range(105):
             await push({**ASKED, "request_id": f"q{number}"})
             await session.answer(f"q{number}", value=True, source=None)
-        assert len(session.process_questions._asked) == 100
+        assert len(session.from_process.questions._asked) == 100
         with pytest.raises(NotFound):
-            await session.process_questions.fetch("q4", 0)
-        assert await session.process_questions.fetch("q5", 0) is True
+            await session.from_process.questions.fetch("q4", 0)
+        assert await session.from_process.questions.fetch("q5", 0) is True
         await push(END)
         await runs.ended(run_id)

@@ -215,7 +215,7 @@ async def test_push_does_not_restart_a_paused_timeout() -> None:
     idle = IdleTimeout(session, 0.05)
     async with idle.running():
         idle.pause()
-        await session.push([], 0)
+        await session.from_process.push([], 0)
         await asyncio.sleep(0.15)
     assert not idle.expired
 

@@ -200,7 +200,7 @@ async def test_what_redis_never_takes_ends_that_run_alone(
         assert logged.fields("redis has recovered") == []
     assert [each["run_id"] for each in logged.fields("run lost")] == [run_id]
     assert not served.service.backend._leases._owned  # type: ignore[attr-defined]
-    await wait_until(lambda: not served.service.backend._refusals._failing)  # type: ignore[attr-defined]
+    await wait_until(lambda: not served.service.backend._appender._refusals._failing)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("server", ["valkey"], indirect=True)

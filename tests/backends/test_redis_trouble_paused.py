@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dockrion.backends.redis.client import _REPLY_SECONDS
+from dockrion.backends.redis.reaper import BEATS_TO_DEATH
+from tests.backends.service import beat_every
 from tests.backends.trouble import (
     EndlessAgent,
     Logged,
@@ -23,7 +26,9 @@ from tests.conftest import Serve
 from tests.servers import KINDS, RedisServer
 from tests.support import Served, wait_until
 
-PAUSE_SECONDS = 20.0  # longer than it takes to declare a replica dead
+_BEAT_SECONDS = 0.5
+# Longer than it takes to give up waiting for a reply, and then to declare a replica dead.
+PAUSE_SECONDS = _REPLY_SECONDS + 2 * BEATS_TO_DEATH * _BEAT_SECONDS
 
 
 def has_emitted(agent: EndlessAgent, count: int) -> bool:
@@ -88,7 +93,10 @@ class Deployment:
 
 
 @pytest.mark.long
-async def test_everything_continues_after_a_pause(tmp_path: Path, serve: Serve, logged: Logged) -> None:
+async def test_everything_continues_after_a_pause(
+    tmp_path: Path, serve: Serve, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat_every(monkeypatch, _BEAT_SECONDS)
     async with AsyncExitStack() as stack:
         servers = [stack.enter_context(RedisServer(kind, tmp_path)) for kind in KINDS]
         deployments = [

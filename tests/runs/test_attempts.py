@@ -17,7 +17,8 @@ from dockrion.redaction import Redactor
 from dockrion.runs.agent import Call
 from dockrion.runs.named_locks import NamedLocks
 from dockrion.runs.outcome import Stop
-from dockrion.runs.recorder import RunRecorder, RunSettings
+from dockrion.runs.recorder import RunRecorder
+from dockrion.runs.settings import RunSettings
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import Gate, bench
 from tests.backends.conformance import START, advanced, entries, new_run, read_all

@@ -78,7 +78,7 @@ async def emit_from_a_thread(bench: BufferBench, text: str) -> None:
 
 async def push_token(bench: BufferBench, text: str) -> None:
     fields = {"content": text, "finish_reason": None}
-    await session_of(bench).push([("token", fields)], len(text))
+    await session_of(bench).from_process.push([("token", fields)], len(text))
 
 
 WAYS: dict[str, Callable[[BufferBench, str], Awaitable[None]]] = {
@@ -108,7 +108,7 @@ async def test_large_event_does_not_hold_the_loop(way: str) -> None:
                 await session.context.checkpoint("c", LARGE)
             else:
                 fields = {"name": "c", "data": LARGE}
-                await session.push([("checkpoint", fields)], len(LARGE))
+                await session.from_process.push([("checkpoint", fields)], len(LARGE))
         await session.context.emit_token("after ")
         stored = [msgspec.json.decode(entry.data) for entry in await bench.end()]
     assert [event["type"] for event in stored] == ["checkpoint", "token", "cancelled"]

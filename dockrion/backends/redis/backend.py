@@ -1,6 +1,6 @@
 """The Redis backend: wires its parts together.
 
-The path of a batch: `append` → `Store.append` → script `append` → a message to the inbox of each
+The path of a batch: `Appender.append` → `Store.append` → script `append` → a message to the inbox of each
 replica with readers → there `Inbox` → `Subscriptions.wake`. Readers in this process are woken
 directly, with the batch itself.
 """
@@ -15,8 +15,9 @@ from dockrion.backends.fanout import Watch
 from dockrion.backends.outbox import LEASE_SECONDS, Copying
 from dockrion.backends.owner_messages import CancelRequest, OwnerRequest, RunRef
 from dockrion.backends.pages import Page
+from dockrion.backends.redis.appender import Appender
 from dockrion.backends.redis.background import BackgroundWork
-from dockrion.backends.redis.client import RedisClient, TransferFailed
+from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.declarations import Declaration, Declarations
 from dockrion.backends.redis.health import NO_OBSERVER, Health, Observer, Refusals, unavailable
 from dockrion.backends.redis.inbox import Inbox
@@ -35,11 +36,9 @@ from dockrion.backends.shared_state import WindowCount
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.dependency import Dependency
 from dockrion.errors import (
-    AppendRefused,
     BackendError,
     CorruptLog,
     RunExists,
-    RunNotFound,
     ServiceUnavailable,
     StartError,
 )
@@ -110,10 +109,12 @@ class RedisBackend:
             outbox=self.outbox,
         )
         self._shared = SharedValues(client, keys)
-        self._refusals = Refusals(client.health)
         self._subscriptions = Subscriptions(self._store, self.replica)
         self._requests = OwnerRequests(self._store, self.replica)
         self._leases = LeaseKeeper(self._store, self.replica)
+        self._appender = Appender(
+            self._store, self.replica, self._leases, self._subscriptions, Refusals(client.health)
+        )
         self.queue = RedisQueue(self._store, self._leases, self.replica, on_ended)
         self._reaper = Reaper(
             self._store,
@@ -161,17 +162,10 @@ class RedisBackend:
         self._leases.track(run, has_job=job is not None)
 
     async def append(self, run: Run, entries: Sequence[Entry]) -> None:
-        await self._append(run, entries)
+        await self._appender.append(run, entries)
 
     async def force_close(self, run: Run, last: Entry) -> None:
-        try:
-            await self._append(run, [last], after_gap=True)
-        except AppendRefused:
-            self._leases.abandon(run)
-            raise
-        except BackendError:  # this replica does not own the run any more
-            self._leases.release(run)
-            raise
+        await self._appender.force_close(run, last)
 
     async def get(self, run_id: str) -> Run:
         return await self._store.get(run_id)
@@ -259,40 +253,6 @@ class RedisBackend:
                     if not (await self._leases.beat()).owned:  # else peers find these by the registration
                         await self._leases.deregister()
         await self._client.aclose()
-
-    async def _append(self, run: Run, entries: Sequence[Entry], *, after_gap: bool = False) -> None:
-        """Append, and notify the replicas that watch the run.
-
-        Those that watched it at the last append are notified in the same round trip as this one.
-        """
-        owned = self._leases.get(run)
-        notified = owned.watchers if owned is not None and entries else set()
-        drops_job = owned is not None and owned.has_job and (run.finished or not owned.keeps_job)
-        try:
-            watching = await self._store.append(
-                self.replica, run, entries, notify=notified, after_gap=after_gap, drops_job=drops_job
-            )
-        except TransferFailed:
-            if self._refusals.failed(run.run_id):
-                self._refusals.clear(run.run_id)
-                size = max((len(entry.data) for entry in entries), default=0)
-                raise AppendRefused(f"an event of {size} bytes is too large for the storage") from None
-            raise
-        except (BackendError, RunNotFound):
-            self._refusals.clear(run.run_id)
-            raise
-        self._refusals.clear(run.run_id)
-        watchers = set(watching) - {self.replica}
-        if entries:
-            await self._store.notify(watchers - notified, run.run_id)
-        if owned is not None:
-            owned.watchers = watchers
-            owned.last_sequence = run.last_sequence
-            owned.has_job &= not drops_job
-        if run.finished:
-            self._leases.release(run)
-        if entries:
-            self._subscriptions.deliver(run, Page(entries, closed=run.finished))
 
 
 def _outbox(client: RedisClient, keys: Keys, copying: Copying, lease_seconds: float) -> "RedisOutbox":
