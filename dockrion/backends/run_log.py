@@ -16,7 +16,7 @@ FINISHED: frozenset[Status] = frozenset({"completed", "failed", "cancelled"})
 # Of a `Run`: no response body shows them.
 INTERNAL_FIELDS = (
     *("owner", "incarnation", "previous", "max_attempts", "unlisted", "kept_seconds", "request_digest"),
-    *("webhook_url", "protocol", "request_id", "traceparent", "tracestate", "parent"),
+    *("webhook_url", "protocol", "request_id", "traceparent", "tracestate", "span_parent"),
 )
 MAX_SCANNED = 2_000  # runs that one listing examines, even if its page is not full then
 T = TypeVar("T")
@@ -51,8 +51,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
         request_digest: Identifies the request of a caller who chose the id.
         webhook_url: Where its creator wants to be told how it ends.
         request_id: As in `CallerRequest`; so are `traceparent` and `tracestate`.
-        parent: The `traceparent` of the request, empty without one, if the record's own is that of a span of
-            the run, which is ended by who stores the terminal event; None if it has no span.
+        span_parent: The request's `traceparent`, empty without one, if `traceparent` is that of a span of the
+            run, which is ended by who stores the terminal event; None if the run has no span.
         protocol: What the protocol in which it was created needs to encode its events, None for nothing.
         input: The request's body. It is stored beside the record: creating the run stores it, appending
             replaces it, None leaves what is stored. Records that are read do not have it.
@@ -103,7 +103,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     request_id: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
-    parent: str | None = None
+    span_parent: str | None = None
     truncated: Annotated[
         bool,
         msgspec.Meta(

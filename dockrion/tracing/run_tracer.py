@@ -83,7 +83,7 @@ class RunTracer:
         request, run = msgspec.structs.replace(request, **place), msgspec.structs.replace(run, **place)
         if not span.is_recording():
             return UnsampledRunSpan(span), request, run
-        return self._followed(span), request, msgspec.structs.replace(run, parent=parent)
+        return self._followed(span), request, msgspec.structs.replace(run, span_parent=parent)
 
     def resume(self, request: CallerRequest, run: Run) -> SampledRunSpan | UnsampledRunSpan:
         if (span := self._start_again(run)) is not None:
@@ -99,10 +99,10 @@ class RunTracer:
 
     def _start_again(self, run: Run) -> trace.Span | None:
         """Return a span at the position of the run's, None if it has none."""
-        if run.parent is None or run.traceparent is None:
+        if run.span_parent is None or run.traceparent is None:
             return None
         with positions.chosen_position(run.traceparent):
-            span = self._start(run, positions.context_at(run.parent, run.tracestate))
+            span = self._start(run, positions.context_at(run.span_parent, run.tracestate))
         return span if span.is_recording() else None
 
     def _start(self, run: Run, parent: Context) -> trace.Span:
