@@ -7,6 +7,7 @@ from yarl import URL
 from dockrion.dockfile.auth_structs import AuthSpec
 from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.dockfile.loading import Loaded
+from dockrion.dockfile.observability_structs import ObservabilitySpec
 from dockrion.dockfile.structs import Dockfile
 from dockrion.dockfile.webhooks_structs import targets
 
@@ -36,6 +37,7 @@ def summary(loaded: Loaded, endpoints: Iterable[str]) -> str:
         *(("protocol", name) for name in dockfile.expose.protocols),
         ("callers", _callers(dockfile.auth)),
         *(("notifies", receiver) for receiver in _receivers(dockfile)),
+        *(("traces", place) for place in _traces(dockfile.observability)),
         *(("ignores", ignored) for ignored in _ignored(dockfile)),
     ]
     text, previous = "", ""
@@ -59,9 +61,23 @@ def _callers(auth: AuthSpec | None) -> str:
 def _receivers(dockfile: Dockfile) -> Iterator[str]:
     """Yield where webhooks go, without paths and queries, which may contain a token."""
     for _, target in targets(dockfile.webhooks):
-        yield f"{URL(target.url).origin()} of {', '.join(target.events)}"
+        yield f"{_origin(target.url)} of {', '.join(target.events)}"
     if (spec := dockfile.webhooks_spec) is not None and spec.allowed_hosts:
         yield f"callers' URLs at {', '.join(spec.allowed_hosts)}"
+
+
+def _traces(observability: ObservabilitySpec) -> Iterator[str]:
+    """Yield where spans go, as far as the Dockfile says it."""
+    spec, langfuse = observability.tracing_spec, observability.langfuse
+    if spec is not None and spec.exporter != "none":
+        exporter = "to the log" if spec.exporter == "console" else "by OTLP"
+        yield exporter if spec.endpoint is None else f"{exporter} to {_origin(spec.endpoint)}"
+    if langfuse.enabled:
+        yield f"to Langfuse at {_origin(langfuse.host)}"
+
+
+def _origin(url: str) -> URL:
+    return URL(url).origin()
 
 
 def _unserved(loaded: Loaded) -> Iterator[tuple[str, str]]:

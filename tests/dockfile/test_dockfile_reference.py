@@ -205,3 +205,23 @@ def test_mode_is_the_first_field_that_is_set(loaded: Callable[..., Loaded]) -> N
         agent = loaded(f"agent: {{name: bot, {fields}}}").dockfile.agent
         found.append((agent.mode, agent.target))
     assert found == [("handler", "a:b"), ("entrypoint", "a:c"), ("url", "http://h")]
+
+
+@pytest.mark.parametrize(
+    ("observability", "traces"),
+    [
+        ("{tracing: false}", []),
+        ("{tracing: true}", ["by OTLP"]),
+        ("{tracing: {endpoint: 'https://me:password@c:4318/x'}}", ["by OTLP to https://c:4318"]),
+        ("{tracing: {exporter: console}}", ["to the log"]),
+        (
+            "{tracing: {exporter: none}, langfuse: {enabled: true}}",
+            ["to Langfuse at https://cloud.langfuse.com"],
+        ),
+    ],
+)
+def test_summary_names_where_spans_go(
+    observability: str, traces: list[str], loaded: Callable[..., Loaded]
+) -> None:
+    lines = summary(loaded(f"observability: {observability}"), []).splitlines()[5:]
+    assert [line.removeprefix("traces").strip() for line in lines] == traces

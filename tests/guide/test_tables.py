@@ -18,6 +18,7 @@ from dockrion.cli import _parser
 from dockrion.client import errors as client_errors
 from dockrion.dependency import State
 from dockrion.dockfile.limits_structs import LimitsSpec
+from dockrion.dockfile.observability_structs import TracingSpec
 from dockrion.dockfile.reference import table
 from dockrion.dockfile.webhooks_structs import WebhookTargetSpec
 from dockrion.errors import DockrionError
@@ -25,6 +26,7 @@ from dockrion.events import control_frames
 from dockrion.metrics import Metrics
 from dockrion.protocols.ag_ui import requests as ag_ui
 from dockrion.testing import record
+from dockrion.tracing import conventions
 from dockrion.web import websocket
 from dockrion.web.app import create_app
 from dockrion.web.routes import routes
@@ -178,6 +180,15 @@ def test_webhooks() -> None:
     added = declared_labels(with_everything()).keys() - declared_labels(Metrics("tested")).keys()
     shown = first_names(rows(page("webhooks"), "metric", "what"))
     assert set(shown) == {name for name in added if "webhooks" in name}
+
+
+def test_traces() -> None:
+    shown = first_names(rows(page("tracing"), "field", "what", "instead of the variable"))
+    assert shown == list(TracingSpec.__struct_fields__)
+    events = conventions.ATTEMPT, conventions.FIRST_TOKEN, conventions.CHECKPOINT, conventions.CANCEL
+    assert first_names(rows(page("tracing"), "event", "when")) == list(events)
+    known = {value for value in vars(conventions).values() if isinstance(value, str)}
+    assert set(re.findall(r"`((?:gen_ai|dockrion)\.[\w.]+)`", read(page("tracing")))) <= known
 
 
 def test_the_receiver_of_webhooks_verifies_them() -> None:
