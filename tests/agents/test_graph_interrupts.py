@@ -1,5 +1,6 @@
 """Graphs whose interrupts ask a person: `arguments.interrupts: wait`."""
 
+from inspect import signature
 from typing import Any
 
 import msgspec
@@ -67,6 +68,9 @@ async def test_interrupts_of_parallel_nodes_are_answered_in_the_other_order(save
     assert "interrupted" not in ended.terminal["metadata"]
 
 
+@pytest.mark.skipif(
+    "response_schema" not in signature(interrupt).parameters, reason="this langgraph has no such parameter"
+)
 async def test_answer_is_checked_against_the_schema_of_the_interrupt() -> None:
     def ask(_state: State) -> State:
         return {"seen": [interrupt("How many?", response_schema={"type": "integer"})]}
