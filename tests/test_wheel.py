@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
 import msgspec
 import pytest
-from hatchling.build import build_editable, build_wheel
+from hatchling.build import build_editable, build_sdist, build_wheel
 
 import dockrion_events
 from dockrion import events
@@ -31,7 +32,15 @@ def _project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_the_wheel_has_both_packages_which_import_without_a_service(tmp_path: Path) -> None:
+def test_the_source_distribution_can_be_tested_and_its_wheel_has_both_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(tmp_path / build_sdist(str(tmp_path))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    read = {"tests", "config", "pyproject.toml", "Dockerfile", ".dockerignore", "README.md", "CHANGELOG.md"}
+    assert read <= {path.name for path in source.iterdir()}
+    monkeypatch.chdir(source)
     wheel = tmp_path / build_wheel(str(tmp_path))
     packages = {name.partition("/")[0] for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packages == {"dockrion", "dockrion_events"}
