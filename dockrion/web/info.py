@@ -56,7 +56,8 @@ async def metrics(request: web.Request) -> web.Response:
     await service.readiness.show_queue()
     expose = partial(service.metrics.exposition, request.headers.get(hdrs.ACCEPT, ""))
     # Thousands of samples, or the files of many processes, take a while.
-    body, content_type = await in_thread(expose, "dockrion-metrics")
+    async with service.scrapes:
+        body, content_type = await in_thread(expose, "dockrion-metrics")
     return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
 
 

@@ -88,6 +88,7 @@ class Service:
         invocations: The invocations whose callers wait for what another replica does.
         replays: Limits how many logs are encoded from their beginning at a time, to find where readers are.
         readiness: Tells whether work is accepted, and the state of what is needed for that.
+        scrapes: Limits how many expositions of metrics are written at a time, each in a thread.
         write_seconds: How long a peer may accept no data before its connection is closed.
         loading: Ends when the agent is loaded; raises `StartError` if it cannot be.
     """
@@ -145,6 +146,7 @@ class Service:
         self.streams = OpenStreams()
         self.invocations = OpenStreams()
         self.replays = asyncio.Semaphore(4)
+        self.scrapes = asyncio.Semaphore(2)
         self.write_seconds = _WRITE_SECONDS
         self.readiness = Readiness(self)
         self._loop_lag = LoopLag(self.metrics.observe_loop_lag)

@@ -1,6 +1,7 @@
 """The metrics after known traffic."""
 
 import asyncio
+import threading
 import time
 from contextlib import suppress
 from typing import Any
@@ -312,3 +313,18 @@ async def test_redis_has_a_state_and_a_latency(serve: Serve) -> None:
     assert value(samples, "dockrion_redis_latency_seconds_count") > 0
     assert 0 < value(samples, "dockrion_redis_latency_seconds_sum") < TIMEOUT_SECONDS
     assert not any("stored_bytes" in name for name, _ in samples)  # of the memory backend
+
+
+async def test_many_scrapes_at_once_take_few_threads(serve: Serve) -> None:
+    served = await serve()
+    most = 0
+    exposition = served.service.metrics.exposition
+
+    def counted(accept: str) -> tuple[bytes, str]:
+        nonlocal most
+        most = max(most, sum(thread.name == "dockrion-metrics" for thread in threading.enumerate()))
+        return exposition(accept)
+
+    served.service.metrics.exposition = counted  # type: ignore[assignment, method-assign]
+    assert await asyncio.gather(*(scrape(served) for _ in range(20)))
+    assert 1 <= most <= 2
