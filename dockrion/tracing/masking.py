@@ -1,6 +1,6 @@
-"""Secrets in spans are masked before they are exported, also in those that the agent's code makes."""
+"""What spans may not have is masked before they are exported, also in those that the agent's code makes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opentelemetry.context import Context
@@ -45,18 +45,23 @@ class MaskingProcessor(SpanProcessor):
 
 
 def masked(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
-    """Return a span without secrets: itself if it has none."""
-    if not redactor.longest or not redactor.masks("\n".join(_texts(span))):
+    """Return a span without secrets, and without what cannot be encoded: itself if it has none of them.
+
+    The exporter drops all spans that it sends together if it cannot encode one.
+    """
+    values = list(_values(span))
+    text = "\n".join(each for each in values if isinstance(each, str))
+    if _is_encodable(text) and not any(map(_is_too_large, values)) and not redactor.masks(text):
         return span
     return changed(
         span,
         name=redactor.mask(span.name),
-        attributes=redactor.mask_value(dict(span.attributes or {})),
+        attributes=_mask(span.attributes, redactor),
         events=[
-            Event(redactor.mask(each.name), redactor.mask_value(dict(each.attributes or {})), each.timestamp)
+            Event(redactor.mask(each.name), _mask(each.attributes, redactor), each.timestamp)
             for each in span.events
         ],
-        links=[Link(each.context, redactor.mask_value(dict(each.attributes or {}))) for each in span.links],
+        links=[Link(each.context, _mask(each.attributes, redactor)) for each in span.links],
         status=Status(span.status.status_code, _mask(span.status.description, redactor)),
     )
 
@@ -66,29 +71,48 @@ def changed(span: ReadableSpan, **fields: Any) -> ReadableSpan:
     return ReadableSpan(**{name: getattr(span, name) for name in _FIELDS} | fields)
 
 
-def _mask(text: str | None, redactor: Redactor) -> str | None:
-    return None if text is None else redactor.mask(text)
+def _mask(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, Mapping):
+        return {redactor.mask(name): _mask(item, redactor) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mask(item, redactor) for item in value]
+    return redactor.mask_value(str(value) if _is_too_large(value) else value)
 
 
-def _texts(span: ReadableSpan) -> Iterator[str]:
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_too_large(value: Any) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
+
+
+def _values(span: ReadableSpan) -> Iterator[Any]:
+    """Yield all that the code that made a span has put into it."""
     yield span.name
-    yield span.status.description or ""
-    yield from _texts_in(span.attributes)
+    yield span.status.description
+    yield from _values_in(span.attributes)
     for event in span.events:
         yield event.name
-        yield from _texts_in(event.attributes)
+        yield from _values_in(event.attributes)
     for link in span.links:
-        yield from _texts_in(link.attributes)
+        yield from _values_in(link.attributes)
 
 
-def _texts_in(value: Any) -> Iterable[str]:
-    """Yield the texts in the value of an attribute, or in attributes."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield key
-            yield from _texts_in(item)
+def _values_in(value: Any) -> Iterator[Any]:
+    """Yield the single values in the value of an attribute, or in attributes."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield name
+            yield from _values_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts_in(item)
+            yield from _values_in(item)
+    else:
+        yield value

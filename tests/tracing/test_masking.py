@@ -52,6 +52,28 @@ def test_a_span_without_secrets_is_passed_on_as_it_is() -> None:
     assert masked(span, Redactor()) is span
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\ud800", "\\ud800"),
+        (2**63, "9223372036854775808"),
+        ([-(2**63) - 1, 1], ["-9223372036854775809", 1]),
+        ("\u00e9", "\u00e9"),
+    ],
+)
+async def test_what_cannot_be_encoded_costs_no_other_span(
+    serve: Serve, collector: Collector, value: Any, shown: Any
+) -> None:
+    served = await serve(observability={"tracing": {"endpoint": collector.url}})
+    tracer = trace.get_tracer("agent")
+    tracer.start_span("odd", attributes={"value": value}).end()
+    tracer.start_span("other").end()
+    assert served.service.tracing is not None
+    await served.service.tracing.aclose()
+    await collector.span("other")
+    assert (await collector.span("odd")).attributes == {"value": shown}
+
+
 async def test_spans_of_the_agent_s_code_are_masked(serve: Serve, collector: Collector) -> None:
     def agent(_payload: object) -> None:
         with trace.get_tracer("agent").start_as_current_span("call", attributes={"key": SECRET}):
