@@ -202,14 +202,16 @@ async def test_a_request_to_the_owner_of_a_waiting_run_is_refused_at_once(servic
 
 
 @pytest.mark.usefixtures("fast_beats")
-async def test_what_a_dead_replica_has_taken_but_not_begun_is_taken_by_another(service: Service) -> None:
+async def test_what_a_dead_replica_has_taken_counts_as_begun(service: Service) -> None:
     one, other = await service.replicas(2)
-    run = await enqueued(other)
-    assert len(await take(one, 1)) == 1
+    runs = [await enqueued(other), await enqueued(other, max_attempts=2)]
+    assert len(await take(one, 2)) == 2
     await service.kill(one)
     again = await taken_eventually(other)
-    assert again.run == run
-    assert (await begin_taken(other, again)).last_sequence == 1
+    assert (again.run.run_id, again.run.attempt, again.run.previous) == (runs[1].run_id, 2, "worker_lost")
+    assert (await begin_taken(other, again, attempt=2)).last_sequence == 1
+    ended = await other.get(runs[0].run_id)
+    assert (ended.status, ended.error and ended.error["code"]) == ("failed", "WORKER_LOST")
 
 
 @pytest.mark.usefixtures("fast_beats")
@@ -372,7 +374,7 @@ async def test_a_cancel_of_another_incarnation_does_not_end_a_waiting_run(servic
 
 async def test_a_replica_that_takes_a_run_while_it_is_reaped_stays_registered(service: Service) -> None:
     one, other = await service.replica(), await service.replica()
-    run = await enqueued(one)
+    run = await enqueued(one, max_attempts=2)
     send = RedisClient.send_background_each
 
     async def send_and_take(client: RedisClient, *commands: Command) -> list[Any]:
@@ -417,5 +419,5 @@ async def test_a_replica_that_gets_runs_late_begins_none_since_others_may_have_t
     with patch.object(RedisClient, "send", reply_late), pytest.raises(ServiceUnavailable):
         await take(other, 1)
     assert not other._leases.owns(run.run_id)
-    await one._reaper._reap_replica(other.replica)
+    await other._reaper._end_unknown()
     assert [each.run for each in await take(one, 1)] == [run]

@@ -2,12 +2,17 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 from dockrion import StreamContext
 
+STARTS = Path(__file__).with_name("starts")
+
 
 async def handle(payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
+    with STARTS.open("a") as starts:
+        starts.write(f"{payload['request']} {context.run_id} {context.attempt}\n")
     if payload["threaded"]:
         await asyncio.to_thread(_emit, payload, context)
     else:

@@ -91,6 +91,7 @@ class Service:
         self._roles = roles
         self._folder = folder
         self._dockfile = write_service(folder, **streaming)
+        self.starts = folder / "starts"
 
     @property
     def serving(self) -> list[Replica]:

@@ -34,7 +34,7 @@ async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest
 async def _die(service: Service, session: aiohttp.ClientSession) -> float:
     """Kill a replica that executes a run; return after how many seconds another one has ended the run."""
     one, other = (replica.process.url for replica in service.current)
-    payload = {"tokens": 1000, "pause": 0.1, "threaded": False}
+    payload = {"tokens": 1000, "pause": 0.1, "threaded": False, "request": 1}
     async with session.post(f"{one}/runs?run_id=doomed", json=payload) as response:
         assert response.status == 202
     async with session.get(f"{other}/runs/doomed/events") as response:

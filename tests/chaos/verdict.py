@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -75,11 +76,6 @@ class Verdict:
                 self._shared.fail(run, "not listed")
             else:
                 self._check_run(run, await self._get(f"/runs/{run.run_id}"), listed[run.run_id])
-        for run_id in listed.keys() - clients.runs.keys():
-            record = await self._get(f"/runs/{run_id}")
-            number = record["input"]["request"]
-            if record["started_at"] is not None and number in clients.of_keys:
-                self._wrong("begun twice for one key", [run_id, clients.of_keys[number]])
 
     async def until_idle(self) -> None:
         """Wait until replicas and Redis have released everything that has ended."""
@@ -89,6 +85,17 @@ class Verdict:
                 self._wrong("left", left[:5])
                 break
             await asyncio.sleep(0.2)
+
+    def check_starts(self) -> None:
+        """Check that the agent has worked on one run for each request, and once in each of its attempts."""
+        starts = [tuple(line.split()) for line in self._service.starts.read_text().splitlines()]
+        runs = Counter(number for number, _ in {(number, run_id) for number, run_id, _ in starts})
+        for number, count in runs.items():
+            if count > 1:
+                self._wrong("runs of one request", [each for each in starts if each[0] == number])
+        for start, times in Counter(starts).items():
+            if times > 1:
+                self._wrong("begun twice", start)
 
     def check_logs(self) -> None:
         """Check the logs of all replicas, killed ones included."""
@@ -132,7 +139,10 @@ class Verdict:
         if len(attempts) > 1:
             self._shared.counts["runs that were begun more than once"] += 1
             self._shared.counts[f"runs that were begun {len(attempts)} times"] += 1
-        for number, attempt in enumerate(attempts, 1):
+        numbers = [0, *(attempt[0][1].get("attempt", 1) for attempt in attempts)]
+        if numbers != sorted(set(numbers)):
+            wrong.append(f"attempts {numbers}")
+        for number, attempt in zip(numbers[1:], attempts, strict=True):
             wrong += _wrong_attempt(number, attempt)
         tokens = attempts[-1][1:] if attempts else []
         match kind:
@@ -145,8 +155,8 @@ class Verdict:
                     wrong.append("the output is wrong")
                 if len(tokens) != count:
                     wrong.append(f"{len(tokens)} of {count} tokens")
-                if record["attempt"] != len(attempts):
-                    wrong.append(f"completed in attempt {len(attempts)}")
+                if record["attempt"] != numbers[-1]:
+                    wrong.append(f"completed in attempt {numbers[-1]}")
             case "error":
                 if record["error"]["code"] != end["code"]:
                     wrong.append("the record has another error")
@@ -248,7 +258,7 @@ def _wrong_attempt(number: int, attempt: list[Event]) -> list[str]:
     """Return what is wrong with the events of an attempt."""
     (first, start), *rest = attempt
     wrong = []
-    if first != "started" or start.get("attempt", 1) != number:
+    if first != "started":
         wrong.append(f"attempt {number} begins with {start}")
     if number > 1 and start.get("previous") not in ("worker_lost", "shutdown"):
         wrong.append(f"attempt {number} has no reason")

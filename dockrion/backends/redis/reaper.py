@@ -13,8 +13,8 @@ sequence is taken, the owner has written and is alive; its remaining runs are le
 counting starts again.
 
 Runs that can be begun again. Such a run waits again instead (see `queue`), if what is needed to begin it
-is stored: it was not begun at all, or it may have further attempts. Giving it up is the same kind of
-atomic step.
+is stored: it was not taken yet, or it may have further attempts. One that the dead replica owned counts as
+begun, also if that is not stored. Giving it up is the same kind of atomic step.
 
 Runs whose end is lost. Redis may be set back to an earlier state: it is restarted from a snapshot, or a
 replica of it that lags takes over. Runs that have ended since are unfinished again, and their ids are in
@@ -125,7 +125,7 @@ class Reaper:
             await self._end_unknown()
         if restarted:
             for run_id in heartbeat.ended:
-                await self._end_lost(self._replica, run_id)
+                await self._end_lost(self._replica, run_id, begun=True)
         for replica, (_, silent) in list(self._peers.items()):
             if silent >= BEATS_TO_DEATH:
                 await self._reap_replica(replica)
@@ -143,7 +143,7 @@ class Reaper:
                 if owner == QUEUE:
                     await self._queue.renew(await self._store.get(run_id))
                 elif owner not in self._peers:
-                    await self._end_lost(owner, run_id)
+                    await self._end_lost(owner, run_id, begun=True)
 
     async def _settle_unconfirmed(self) -> None:
         for each in self._leases.unconfirmed:
@@ -162,19 +162,25 @@ class Reaper:
         owned = self._store.keys.owned(self._replica)
         (listed,) = await self._store.client.send_background(("SMEMBERS", owned))
         for run_id in map(bytes.decode, listed):
-            await self._end_lost(self._replica, run_id)
+            await self._end_lost(self._replica, run_id, begun=False)
             if not self._leases.knows(run_id):
                 await self._store.client.send_background(("SREM", owned, run_id))
 
-    async def _end_lost(self, owner: str, run_id: str) -> None:
-        """End a run that nobody executes, unless it has an end, or let it wait if it was not begun."""
+    async def _end_lost(self, owner: str, run_id: str, *, begun: bool) -> None:
+        """End a run that nobody executes, unless it has an end, or let it wait if it was not begun.
+
+        Args:
+            owner: Its owner.
+            run_id: The run.
+            begun: Whether its owner may have begun it without having stored that.
+        """
         if self._leases.knows(run_id):
             return
         with suppress(RunNotFound, CorruptLog, SequenceConflict):
             run = await self._store.get(run_id)
             if self._leases.knows(run_id):  # it has been created again meanwhile
                 return
-            if run.status != "accepted" or not await self._queue.release_as(owner, run):
+            if run.status != "accepted" or not await self._queue.release_as(QUEUE if begun else owner, run):
                 await self._fail(owner, run, _END_LOST)
 
     async def _reap_replica(self, replica: str) -> None:
@@ -203,15 +209,19 @@ class Reaper:
         """Let a run of a dead replica wait for another one; return whether it can."""
         if run.finished:
             return False
-        if run.status == "accepted" or run.started_at is None:
-            return await self._queue.release_as(owner, run)
-        seconds = (datetime.now(UTC) - run.started_at).total_seconds()
-        over = self._max_run_duration is not None and seconds >= self._max_run_duration
-        if run.attempt >= run.max_attempts or over:
+        if run.status == "accepted" and await self._queue.release_as(QUEUE, run):  # it was not taken
+            return True
+        if run.attempt >= run.max_attempts or self._is_over(run):
             return False
         if await self._store.requested_cancel(run.run_id) is not None:
             return False
         return await self._queue.release_as(owner, next_attempt(run, "worker_lost"))
+
+    def _is_over(self, run: Run) -> bool:
+        """Return whether a run has had the time that it may take."""
+        if run.started_at is None or self._max_run_duration is None:
+            return False
+        return (datetime.now(UTC) - run.started_at).total_seconds() >= self._max_run_duration
 
     async def _end(self, owner: str, run: Run) -> bool:
         """End a run of a dead replica, as cancelled if that was requested; return whether this call did it.
