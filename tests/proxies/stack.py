@@ -1,6 +1,7 @@
 """Two replicas on one Redis, behind each of the proxies."""
 
 import os
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -42,10 +43,12 @@ class Replica:
 
     Args:
         dockfile: What it serves.
+        certificate: What verifies its certificate, if it has one.
     """
 
-    def __init__(self, dockfile: Path) -> None:
+    def __init__(self, dockfile: Path, certificate: Path | None = None) -> None:
         self.port = free_port()
+        self._context = None if certificate is None else ssl.create_default_context(cafile=certificate)
         self._log = dockfile.parent / f"{self.port}.log"
         self._command = command(
             "run", dockfile, "--host", "127.0.0.1", "--port", str(self.port), "--grace", "1"
@@ -54,7 +57,7 @@ class Replica:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._context is None else 'https'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it, for the first time or again."""
@@ -67,7 +70,7 @@ class Replica:
         """Wait until it is ready."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
-            with suppress(OSError), urlopen(f"{self.url}/ready", timeout=TIMEOUT_SECONDS):
+            with suppress(OSError), urlopen(f"{self.url}/ready", context=self._context):
                 return
             assert self._process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
@@ -126,7 +129,7 @@ def running(folder: Path) -> Iterator[Stack]:
             "events": {"heartbeat_interval": 1},
         },
     )
-    certificate = _certificate(folder)
+    certificate = make_certificate(folder)
     with ExitStack() as stack:
         stack.callback(delete_keys, KINDS[0], agent)
         replicas = [Replica(dockfile) for _ in range(2)]
@@ -144,13 +147,13 @@ def running(folder: Path) -> Iterator[Stack]:
         yield Stack(replicas, fronts, certificate)
 
 
-def _certificate(folder: Path) -> Path:
-    """Make a certificate of 127.0.0.1 and its key, in one file."""
+def make_certificate(folder: Path) -> Path:
+    """Make a certificate and its key, in one file; the key is also in `key.pem`."""
     key, path = folder / "key.pem", folder / "tls.pem"
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-subj", "/CN=tested", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-subj", "/CN=tested", "-addext", "subjectAltName=IP:127.0.0.1,DNS:agent.internal"),
             *("-keyout", str(key), "-out", str(path)),
         ],
         check=True,
