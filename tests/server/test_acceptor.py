@@ -140,17 +140,17 @@ def test_unlimited_descriptors_need_no_raise(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-async def encrypted(tmp_path: Path) -> AsyncIterator[socket.socket]:
+async def encrypted(tmp_path: Path) -> AsyncIterator[Acceptor]:
     write_certificate(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as made:
         accepts = Acceptor(made, Greeting, ServerTls(tmp_path / "certificate.pem", tmp_path / "key.pem"))
-        yield made
+        yield accepts
         accepts.close()
 
 
-async def received_over(listening: socket.socket, sent: bytes) -> bytes:
+async def received_over(accepts: Acceptor, sent: bytes) -> bytes:
     """Return what a peer that sends something else than TLS receives."""
-    reader, writer = await asyncio.open_connection(*listening.getsockname())
+    reader, writer = await asyncio.open_connection(*accepts._listening.getsockname())
     writer.write(sent)
     try:
         return await asyncio.wait_for(reader.read(), TIMEOUT_SECONDS)
@@ -158,46 +158,52 @@ async def received_over(listening: socket.socket, sent: bytes) -> bytes:
         writer.close()
 
 
-async def test_connections_are_encrypted(encrypted: socket.socket, tmp_path: Path) -> None:
+async def test_connections_are_encrypted(encrypted: Acceptor, tmp_path: Path) -> None:
     context = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
-    reader, writer = await asyncio.open_connection(*encrypted.getsockname(), ssl=context)
+    reader, writer = await asyncio.open_connection(*encrypted._listening.getsockname(), ssl=context)
     assert await reader.read() == b"hello"
     writer.close()
 
 
 async def test_failed_handshakes_are_logged_once_in_a_while(
-    encrypted: socket.socket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    encrypted: Acceptor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):
         assert b"hello" not in await received_over(encrypted, b"GET / HTTP/1.1\r\n\r\n")
+    await wait_until(lambda: not encrypted._opening)
     monkeypatch.setattr(acceptor, "_QUIET_SECONDS", 0.0)
     await received_over(encrypted, b"GET / HTTP/1.1\r\n\r\n")
+    await wait_until(lambda: len(caplog.records) == 2)
     assert [vars(record)["fields"] for record in caplog.records] == [
         {"client": "127.0.0.1", "reason": "HTTP_REQUEST", "count": count} for count in (1, 3)
     ]
 
 
 async def test_slow_handshake_has_an_end_and_delays_nobody(
-    encrypted: socket.socket,
+    encrypted: Acceptor,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(acceptor, "_HANDSHAKE_SECONDS", 0.2)
-    slow = asyncio.create_task(received_over(encrypted, b"\x16"))
+    with monkeypatch.context() as patched:
+        patched.setattr(acceptor, "_HANDSHAKE_SECONDS", 0.2)
+        slow = asyncio.create_task(received_over(encrypted, b"\x16"))
+        await wait_until(lambda: encrypted._opening)
     await test_connections_are_encrypted(encrypted, tmp_path)
     assert await slow == b""
+    await wait_until(lambda: caplog.records)
     assert [vars(record)["fields"]["reason"] for record in caplog.records] == ["too slow"]
 
 
 async def test_peer_that_leaves_during_the_handshake_is_no_news(
-    encrypted: socket.socket, caplog: pytest.LogCaptureFixture
+    encrypted: Acceptor, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    reader, writer = await asyncio.open_connection(*encrypted.getsockname())
+    reader, writer = await asyncio.open_connection(*encrypted._listening.getsockname())
     writer.write_eof()
     assert await asyncio.wait_for(reader.read(), TIMEOUT_SECONDS) == b""
     writer.close()
+    await wait_until(lambda: not encrypted._opening)
     assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
