@@ -118,6 +118,11 @@ def test_summary_of_the_defaults(loaded: Callable[..., Loaded]) -> None:
     ]
 
 
+def test_summary_names_the_prefix_and_tls(loaded: Callable[..., Loaded]) -> None:
+    result = loaded("expose: {root_path: /agents/writer, tls: {certificate: c, key: k}}")
+    assert summary(result, []).splitlines()[2] == "listens  0.0.0.0:8080, with TLS, below /agents/writer"
+
+
 def test_summary_names_the_protocols(loaded: Callable[..., Loaded]) -> None:
     lines = summary(loaded("expose: {protocols: [openai, ag-ui]}"), ["POST /x"]).splitlines()
     assert lines[4:7] == ["serves   POST /x", "protocol openai", "         ag-ui"]
