@@ -1,0 +1,52 @@
+"""JSON-RPC over HTTP, for the protocols that are called in it."""
+
+from typing import Any
+
+from aiohttp import web
+
+from dockrion.errors import DockrionError, InvalidRequest
+from dockrion.protocols import json_rpc
+from dockrion.protocols.json_rpc import PARSE_ERROR, Id, RpcError
+from dockrion.redaction import Redactor
+from dockrion.web import payloads
+
+_JSON = "application/json"
+
+
+async def read_body(request: web.Request) -> Any:
+    """Read a request's body, which is one message or none; see `json_rpc.request_of`.
+
+    Raises:
+        UnsupportedMediaType: It is not JSON.
+        RpcError: It is empty or malformed.
+    """
+    try:
+        body, _ = await payloads.read_json(request)
+    except InvalidRequest as error:
+        raise RpcError(PARSE_ERROR, error.message) from None
+    return body
+
+
+def json_response(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return the HTTP response that is a message of JSON-RPC."""
+    return web.Response(body=body, status=status, headers=headers, content_type=_JSON)
+
+
+def error_response(
+    error: DockrionError, redactor: Redactor, *, request_id: Id = None, status: int | None = None
+) -> web.Response:
+    """Return the response for an error, secrets redacted.
+
+    Args:
+        error: The error.
+        redactor: Masks secrets.
+        request_id: The id of the request that it answers, None if that is unknown.
+        status: The HTTP status, None for the error's own.
+    """
+    body = json_rpc.error_response(
+        request_id,
+        json_rpc.error_code(error),
+        redactor.mask(error.message),
+        redactor.mask_value(json_rpc.error_data(error)),
+    )
+    return json_response(body, status=status or error.status, headers=error.headers)
