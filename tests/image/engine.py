@@ -183,7 +183,7 @@ def run(*command: str) -> str:
     Raises:
         CommandError: It failed; with all of its output.
     """
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise CommandError(f"{' '.join(command)}\n{done.stdout[-8000:]}{done.stderr[-8000:]}")
     return done.stdout
