@@ -26,12 +26,12 @@ class Clients:
 
     Attributes:
         runs: The runs that were created, as far as the clients know.
-        of_keys: The run of each request with an idempotency key, by the number in its payload.
+        repeated_blindly: The numbers of the requests that were sent again without a key or an id.
     """
 
     def __init__(self, shared: Shared) -> None:
         self.runs: dict[str, Tracked] = {}
-        self.of_keys: dict[int, str] = {}
+        self.repeated_blindly: set[int] = set()
         self._shared = shared
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests = 0
@@ -89,6 +89,8 @@ class Clients:
         while not over.is_set():
             replica = self._shared.replica()
             again = bool(tried)
+            if again and not named and not keyed:
+                self.repeated_blindly.add(number)
             tried.add(replica)
             url = f"{replica.process.url}/runs"
             try:
@@ -105,8 +107,6 @@ class Clients:
                     if again:
                         replayed = response.headers.get("Idempotency-Replayed", "false")
                         self._shared.counts[f"posts that were repeated: replayed {replayed}"] += 1
-                    if keyed:
-                        self.of_keys[number] = body["run_id"]
                     return Tracked(body["run_id"], payload, accepted=not again, owners=tried)
                 self._shared.refused(response)
             await self._shared.pause()

@@ -90,7 +90,7 @@ async def _run_chaos(service: Service, shared: Shared, seconds: float, seed: int
         shared.counts["seconds until all runs had ended"] = round(time.monotonic() - repaired_at)
         await clients.settle(_SETTLE_SECONDS)
         await verdict.check_runs(clients)
-        verdict.check_starts()
+        verdict.check_starts(clients)
         await verdict.until_idle()
         shared.counts["seconds until nothing was left"] = round(time.monotonic() - repaired_at)
         verdict.check_logs()
