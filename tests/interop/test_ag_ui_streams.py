@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dockrion.events import Entry
 from dockrion.protocols.ag_ui.encoder import RunEncoder
-from dockrion.protocols.ag_ui.positions import parse_cursor
 from dockrion.protocols.ag_ui.writer import Options
+from dockrion.protocols.numbered_frames import parse_cursor
 from tests.conftest import Serve
 from tests.guide.pages import blocks, page
 from tests.interop import node, sdks

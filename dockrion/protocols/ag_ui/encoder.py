@@ -10,6 +10,7 @@ from dockrion.protocols.ag_ui import events
 from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.state import RunState
 from dockrion.protocols.ag_ui.writer import Options, Writer
+from dockrion.protocols.numbered_frames import frame, text_frames
 from dockrion.protocols.token_runs import continuing
 
 
@@ -33,7 +34,7 @@ class RunEncoder(msgspec.Struct, frozen=True):
         if (continued := continuing(state.open_texts, entries)) is not None:
             delta, texts = continued
             first = entries[0].sequence
-            return events.deltas(delta, range(first, first + len(texts)), texts), state
+            return text_frames(delta, range(first, first + len(texts)), texts), state
         writer = self._writer(state)
         writer.write(entries)
         return b"".join(writer.frames), writer.state
@@ -41,7 +42,7 @@ class RunEncoder(msgspec.Struct, frozen=True):
     def encode_gap(self, state: RunState, gap: Gap) -> tuple[bytes, RunState]:
         if gap.first_available <= gap.requested:  # another run with this id, whose messages are others
             data = events.event("RUN_ERROR", message="this run was replaced by another", code="GAP")
-            return events.frame(data, 0, 0), RunState(origin=gap.first_available - 1, ended=True)
+            return frame(data, 0, 0), RunState(origin=gap.first_available - 1, ended=True)
         writer = self._writer(state)
         writer.write_gap(gap)
         return b"".join(writer.frames), RunState(origin=gap.first_available - 1, active=True)
@@ -49,7 +50,7 @@ class RunEncoder(msgspec.Struct, frozen=True):
     def encode_control(self, _state: RunState, control: Control) -> bytes:
         """Return an error, since clients take a stream that just ends for a run that has finished."""
         message = msgspec.structs.asdict(control)["message"]
-        return events.frame(events.event("RUN_ERROR", message=message, code=control.type.upper()), 0, 0)
+        return frame(events.event("RUN_ERROR", message=message, code=control.type.upper()), 0, 0)
 
     def _writer(self, state: RunState) -> Writer:
         return Writer(state, self.ids, self.options)

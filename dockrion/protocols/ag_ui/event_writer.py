@@ -12,6 +12,7 @@ import msgspec
 from dockrion.protocols.ag_ui import events
 from dockrion.protocols.ag_ui.events import MessageKind, RunIds
 from dockrion.protocols.ag_ui.state import OpenMessage, RunState
+from dockrion.protocols.numbered_frames import frame
 
 _MAX_OPEN = 64  # messages; the oldest is closed before one more is opened
 _MAX_KNOWN = 512  # tool calls and results
@@ -130,7 +131,7 @@ class EventWriter:
 
     def _frame(self, data: bytes) -> None:
         self._number += 1
-        self.frames.append(events.frame(data, self._sequence, self._number))
+        self.frames.append(frame(data, self._sequence, self._number))
 
     def _is_new(self, mark: str) -> bool:
         """Mark something as written; return whether it was not."""

@@ -1,9 +1,10 @@
-"""The events of AG-UI as JSON, and as frames of a stream."""
+"""The events of AG-UI as JSON."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
+
+from dockrion.protocols.numbered_frames import text_format
 
 PROTOCOL_VERSION = "1.0"
 MessageKind = Literal["text", "reasoning"]
@@ -54,37 +55,6 @@ def message_ended(kind: MessageKind, message_id: str) -> list[bytes]:
 
 
 def delta_format(kind: MessageKind, message_id: str) -> bytes:
-    """Return the format of the frames that continue a message.
-
-    Its arguments are the sequence of the log event, the frame's number, and the text as JSON.
-    """
-    beginning = event(_CONTENT[kind], messageId=message_id).removesuffix(b"}").replace(b"%", b"%%")
-    return b"id: %d.%d\ndata: " + beginning + b',"delta":%s}\n\n'
-
-
-def deltas(delta: bytes, sequences: Sequence[int], texts: Sequence[bytes]) -> bytes:
-    """Return the first frames of several log events that continue a message, formatted at once.
-
-    Args:
-        delta: As `delta_format` returns it.
-        sequences: Those of the log events.
-        texts: Their texts, as JSON.
-    """
-    if len(texts) == 1:
-        return delta % (sequences[0], 1, texts[0])
-    first = delta.replace(b"%d.%d", b"%d.1", 1)
-    values: list[Any] = [None] * (2 * len(texts))
-    values[::2], values[1::2] = sequences, texts
-    return first * len(texts) % tuple(values)
-
-
-def frame(data: bytes, sequence: int, number: int) -> bytes:
-    """Return a frame of an AG-UI event.
-
-    Args:
-        data: The event.
-        sequence: That of the log event that it comes from; 0 for none, and for a frame without an id, which
-            does not move a reader's cursor.
-        number: Its number among the frames of the log event, from 1.
-    """
-    return b"id: %d.%d\ndata: %s\n\n" % (sequence, number, data) if sequence else b"data: %s\n\n" % data
+    """Return the format of the frames that continue a message, see `text_format`."""
+    beginning = event(_CONTENT[kind], messageId=message_id).removesuffix(b"}")
+    return text_format(beginning + b',"delta":', b"}")

@@ -7,11 +7,12 @@ import msgspec
 
 from dockrion.events import CUSTOM_PREFIX, Entry
 from dockrion.events.control_frames import Gap
-from dockrion.protocols.ag_ui import events, log_events
+from dockrion.protocols.ag_ui import log_events
 from dockrion.protocols.ag_ui.event_writer import EventWriter
 from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.log_events import NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
+from dockrion.protocols.numbered_frames import text_frames
 from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
 from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
 
@@ -96,7 +97,7 @@ class Writer(EventWriter):
             contents = contents[1:]
         if message is not None:
             self._open_texts = texts_after(self._open_texts, run, message.delta, changed=is_new)
-            self.frames.append(events.deltas(message.delta, sequences, contents))
+            self.frames.append(text_frames(message.delta, sequences, contents))
             if origin.finish_reason is not None:  # and the token is the only one
                 self._number += len(contents)
                 self._close(message)

@@ -68,9 +68,24 @@ async def start_conversation_run(
     """
     service = request.app[SERVICE]
     service.runs.ready_agent()
-    key = idempotency.key_of(request)
     dockfile = service.dockfile
     payload = payload_of(conversation, dockfile.agent.chat_spec, dockfile.io_schema.input)
+    return await start_payload_run(
+        request, payload, protocol=protocol, run_id=run_id, cancel_on_disconnect=cancel_on_disconnect
+    )
+
+
+async def start_payload_run(
+    request: web.Request,
+    payload: Any,
+    *,
+    protocol: dict[str, Any] | None = None,
+    run_id: str | None = None,
+    cancel_on_disconnect: bool,
+) -> tuple[Run, bool]:
+    """Start a run as `start_conversation_run` does, with a payload that is not made of a conversation."""
+    request.app[SERVICE].runs.ready_agent()
+    key = idempotency.key_of(request)
     call = await payloads.decoded_call(request, msgspec.json.encode(payload))
     call = msgspec.structs.replace(call, protocol=protocol)
     return await start_run(request, call, run_id=run_id, key=key, cancel_on_disconnect=cancel_on_disconnect)

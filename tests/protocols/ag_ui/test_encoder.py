@@ -12,8 +12,8 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import RunIds
-from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor
 from dockrion.protocols.ag_ui.writer import Options
+from dockrion.protocols.numbered_frames import Cursor, parse_cursor
 from tests.protocols.ag_ui.streams import (
     ALL_ANSWERED,
     ASKED,

@@ -7,8 +7,8 @@ import pytest
 from ag_ui.core import RunAgentInput as TheirInput
 
 from dockrion.errors import InvalidRequest
-from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor
 from dockrion.protocols.ag_ui.requests import MAX_ID, MAX_TOOLS, RunAgentInput, conversation_of
+from dockrion.protocols.numbered_frames import Cursor, parse_cursor
 
 IDS = {"threadId": "t", "runId": "r"}
 DATA = {"type": "data", "value": "QUJD"}

@@ -45,7 +45,8 @@ def test_a_service_loads_the_protocols_that_it_serves(tmp_path: Path) -> None:
     assert nothing == []
     for count, modules in enumerate(loaded, 1):
         packages = {name.split("protocols.")[1].partition(".")[0] for name in modules if "protocols." in name}
-        shared = {"conversation", "json_rpc", "reply", "token_runs", "resuming", "starting", "stream"}
+        shared = {"conversation", "json_rpc", "numbered_frames", "reply", "token_runs"}
+        shared |= {"questions", "resuming", "starting", "stream"}
         assert packages - shared == {name.replace("-", "_") for name in NAMES[:count]}
         assert not [name for name in modules if name.startswith("openapi")]  # only for whoever reads it
 

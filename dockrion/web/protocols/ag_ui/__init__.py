@@ -12,12 +12,14 @@ from dockrion.errors import InvalidRequest, RunNotFound
 from dockrion.ids import RUN_ID_PATTERN
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import RunIds
-from dockrion.protocols.ag_ui.positions import Cursor, parse_cursor, reopening
+from dockrion.protocols.ag_ui.positions import reopening
 from dockrion.protocols.ag_ui.requests import MAX_ID, ResumeEntry, RunAgentInput, conversation_of
 from dockrion.protocols.ag_ui.writer import Options
+from dockrion.protocols.numbered_frames import Cursor, parse_cursor
 from dockrion.web import idempotency, parameters
 from dockrion.web.access import INVOKE, READ_EVENTS
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
+from dockrion.web.protocols import questions
 from dockrion.web.protocols.ag_ui import interrupts
 from dockrion.web.protocols.resuming import Resumption, resume
 from dockrion.web.protocols.starting import read_request, start_conversation_run
@@ -44,7 +46,7 @@ async def run_agent(request: web.Request) -> web.StreamResponse:
         run_id=await _free_run_id(request, body.run_id),
         cancel_on_disconnect=cancel_on_disconnect,
     )
-    answered = await interrupts.last_answered(request.app[SERVICE].backend, run) if replayed else 0
+    answered = await questions.last_answered(request.app[SERVICE].backend, run) if replayed else 0
     return await stream_new_run(
         request,
         run,
@@ -65,7 +67,7 @@ async def resume_run(request: web.Request) -> web.StreamResponse:
     cursor = parse_cursor(last_id) if last_id else Cursor(0)
     run = await service.access.readable_run(request)
     protocol = (run.protocol or {}) | ({} if run_id is None else {_RUN: run_id})
-    answered = await interrupts.last_answered(service.backend, run)
+    answered = await questions.last_answered(service.backend, run)
     encoder = _encoder(request, run, protocol, answered)
     if cursor.sequence > run.last_sequence:  # it has read another run with this id
         cursor = Cursor(0)
