@@ -197,9 +197,9 @@ def test_validate_names_only_endpoints_that_will_exist(tmp_path: Path) -> None:
 
 
 def test_validate_lists_ignored_fields(tmp_path: Path) -> None:
-    write_dockfile(tmp_path, OK, observability={"metrics": {"on": True}})
+    write_dockfile(tmp_path, OK, build={"include": {"directories": ["data"]}})
     result = run("validate", cwd=tmp_path)
-    assert re.search(r"^ignores +observability\.metrics$", result.stdout, re.MULTILINE)
+    assert re.search(r"^ignores +build$", result.stdout, re.MULTILINE)
 
 
 def test_validate_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
