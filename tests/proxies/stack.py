@@ -153,7 +153,7 @@ def make_certificate(folder: Path) -> Path:
     subprocess.run(
         [
             *("openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-subj", "/CN=tested", "-addext", "subjectAltName=IP:127.0.0.1,DNS:agent.internal"),
+            *("-subj", "/CN=tested", "-addext", "subjectAltName=IP:127.0.0.1,DNS:writer.internal"),
             *("-keyout", str(key), "-out", str(path)),
         ],
         check=True,

@@ -15,21 +15,21 @@ from tests.proxies.programs import PROGRAMS, Front, Program
 from tests.proxies.stack import AGENT, Replica, Stack, make_certificate
 from tests.proxies.test_transports import check_live
 
-CERTIFICATE = "/etc/ssl/agent.pem"
+CERTIFICATE = "/etc/ssl/writer.pem"
 SETTINGS = {
     "nginx": """\
 proxy_pass https://replicas;
-proxy_ssl_trusted_certificate /etc/ssl/agent.pem;
+proxy_ssl_trusted_certificate /etc/ssl/writer.pem;
 proxy_ssl_verify on;
-proxy_ssl_name agent.internal;
+proxy_ssl_name writer.internal;
 """,
     "haproxy": """\
- check inter 2s ssl verify required ca-file /etc/ssl/agent.pem sni str(agent.internal)
+ check inter 2s ssl verify required ca-file /etc/ssl/writer.pem sni str(writer.internal)
 """,
     "caddy": """\
     transport http {
-        tls_trusted_ca_certs /etc/ssl/agent.pem
-        tls_server_name agent.internal
+        tls_trusted_ca_certs /etc/ssl/writer.pem
+        tls_server_name writer.internal
     }
 """,
 }
