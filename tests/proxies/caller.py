@@ -1,5 +1,6 @@
 """Who calls the service through a proxy."""
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from uuid import uuid4
 import aiohttp
 
 from tests.proxies.stack import Stack
+from tests.support import wait_until
 from tests.web.transports.readers import Received
 
 ADDRESS = "127.0.0.2"  # not that of the proxies
@@ -96,11 +98,19 @@ async def calling(
     """Call the service through a proxy."""
     front = stack.fronts[proxy]
     context = ssl.create_default_context(cafile=str(stack.certificate)) if tls else True
-    connector = aiohttp.TCPConnector(local_addr=(ADDRESS, 0), ssl=context)
+    sockets: list[socket.socket] = []
+
+    def make_socket(address: tuple[Any, ...]) -> socket.socket:
+        sockets.append(socket.socket(*address[:3]))
+        return sockets[-1]
+
+    connector = aiohttp.TCPConnector(local_addr=(ADDRESS, 0), ssl=context, socket_factory=make_socket)
     own = folder / uuid4().hex
     own.mkdir()
     async with aiohttp.ClientSession(connector=connector, headers=MADE_UP) as session:
         yield Caller(session, front.tls_url if tls else front.url, prefix, own)
+    # A connection with TLS is closed only when the proxy has taken leave, too.
+    await wait_until(lambda: all(each.fileno() < 0 for each in sockets))
 
 
 def of_agent(messages: list[Received]) -> list[bytes]:
