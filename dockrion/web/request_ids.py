@@ -11,7 +11,8 @@ from dockrion.ids import REQUEST_ID_HEADER
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:/+=@-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,400})?"
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"(?:(?<!^00.{53})-[!-~]{1,400})?"  # later versions than 00 may have more fields
 )
 _TRACESTATE_ENTRY = re.compile(
     r"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"  # key
@@ -34,7 +35,11 @@ def identify(request: web.Request) -> None:
     if request_id is None or not _REQUEST_ID.fullmatch(request_id) or len(headers.getall(_HEADER)) > 1:
         request_id = _new_request_id()
     traceparent = headers.get(_TRACE_HEADER)
-    if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
+    if (
+        traceparent is None
+        or not _TRACEPARENT.fullmatch(traceparent)
+        or len(headers.getall(_TRACE_HEADER)) > 1
+    ):
         set_current_request(CallerRequest(request_id=request_id))
     else:
         state = _tracestate(headers)

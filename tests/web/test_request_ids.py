@@ -139,6 +139,21 @@ async def test_the_response_to_malformed_http_has_a_new_id(serve: Serve) -> None
     assert len(received["x-request-id"]) == 32
 
 
+async def test_a_malformed_position_in_a_trace_is_ignored(serve: Serve, lines: list[dict[str, Any]]) -> None:
+    served, position = await serve(), f"{TRACE_ID}-{SPAN_ID}-01"
+    ignored: list[list[str]] = [[f"00-{position}-more"], [f"ff-{position}"], [f"00-{position}"] * 2]
+    heeded: list[list[str]] = [[f"00-{position}"], [f"01-{position}"], [f"01-{position}-more"]]
+    async with wire(served) as connection:
+        for sent in (*ignored, *heeded):
+            fields = "".join(f"traceparent: {each}\r\n" for each in sent)
+            await connection.send(f"GET /health HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n".encode())
+            await connection.head()
+            await connection.until(b"}")
+    await wait_until(lambda: len(named(lines, "request")) == len(ignored + heeded))
+    found = [trace_id for _, trace_id, _ in named(lines, "request")]
+    assert found == [None] * len(ignored) + [TRACE_ID] * len(heeded)
+
+
 async def logs_everywhere(_payload: Any) -> None:
     log = logging.getLogger("agent").info
     log("in the agent")
