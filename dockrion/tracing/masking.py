@@ -76,6 +76,9 @@ def _mask(value: Any, redactor: Redactor) -> Any:
         return {redactor.mask(name): _mask(item, redactor) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_mask(item, redactor) for item in value]
+    if isinstance(value, bytes):
+        text = value.decode(errors="replace")
+        return redactor.mask(text).encode() if redactor.masks(text) else value
     return redactor.mask_value(str(value) if _is_too_large(value) else value)
 
 
@@ -115,4 +118,4 @@ def _values_in(value: Any) -> Iterator[Any]:
         for item in value:
             yield from _values_in(item)
     else:
-        yield value
+        yield value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -46,6 +46,12 @@ def test_a_secret_is_masked_wherever_it_is(attributes: dict[str, Any]) -> None:
     assert shown.status.status_code == span.status.status_code
 
 
+def test_a_secret_is_masked_in_bytes() -> None:
+    attributes = {"a": b"\xff" + SECRET.encode(), "b": [SECRET.encode()]}
+    shown = masked(span_with("", attributes), Redactor([SECRET]))
+    assert shown.attributes == {"a": "\ufffd***".encode(), "b": [b"***"]}
+
+
 def test_a_span_without_secrets_is_passed_on_as_it_is() -> None:
     span = span_with("harmless", {"a": "b"})
     assert masked(span, Redactor([SECRET])) is span
