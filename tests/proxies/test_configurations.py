@@ -22,7 +22,10 @@ def test_the_program_accepts_its_configuration(program: Program, tmp_path: Path)
         program.command(program.check, path), capture_output=True, text=True, check=False
     )
     said = checked.stdout + checked.stderr
-    assert (checked.returncode, re.findall(r"(?im)^.*(?:warn|alert|error).*$", said)) == (0, [])
+    complaints = re.findall(
+        r'(?i)^.*(?:\[(?:warn|alert|emerg)|"level":"(?:warn|error)").*$', said, re.MULTILINE
+    )
+    assert (checked.returncode, complaints) == (0, [])
 
 
 def test_time_outs_are_longer_than_heartbeats_and_invocations() -> None:
