@@ -35,8 +35,14 @@ def pin(requirements: list[str], target: Path) -> None:
     subprocess.run(command, input="\n".join(requirements), text=True, check=True, stdout=subprocess.DEVNULL)
 
 
+def service_requirements() -> list[str]:
+    """Return what the image has installed: traces are turned on by the Dockfile alone."""
+    metadata = project()["project"]
+    return [*metadata["dependencies"], *metadata["optional-dependencies"]["otel"]]
+
+
 def main() -> None:
-    pin(project()["project"]["dependencies"], SERVICE)
+    pin(service_requirements(), SERVICE)
     pin(project()["build-system"]["requires"], BUILD)
 
 

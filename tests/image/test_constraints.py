@@ -26,7 +26,7 @@ ENVIRONMENTS = [
     for platform, system in PLATFORMS
 ]
 FILES = [
-    (constraints.SERVICE, constraints.project()["project"]["dependencies"]),
+    (constraints.SERVICE, constraints.service_requirements()),
     (constraints.BUILD, constraints.project()["build-system"]["requires"]),
 ]
 
