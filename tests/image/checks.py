@@ -108,10 +108,14 @@ def test_image_has_no_pip_caches_tests_or_compilers(files: Path) -> None:
     assert not [path for path in found if path.name == "pip" or path.name.startswith(("pip-", "pip3"))]
     assert not [path for path in found if path.parent.name in {"bin", "sbin"} and path.name in COMPILERS]
     service = [path for path in found if path.is_relative_to("opt")]
-    assert not [path for path in service if path.name in {"tests", "test", ".cache", ".git", "hatchling"}]
+    assert not [path for path in service if path.name in {"test_wheel.py", ".cache", ".git", "hatchling"}]
     names = ("root/.cache", "var/cache/apt", "var/lib/apt/lists", "src", "wheels", "tmp")
     left = [path for name in names for path in (files / name).rglob("*") if path.is_file()]
     assert not [path for path in left if path.stat().st_size]  # apt leaves empty locks
+
+
+def test_image_has_the_packages_for_traces(files: Path) -> None:
+    assert list(files.glob("opt/dockrion/lib/python*/site-packages/opentelemetry/sdk"))
 
 
 def test_user_of_the_image_owns_no_file_and_may_change_none(files: Path) -> None:
