@@ -79,7 +79,7 @@ def inherited_sockets() -> list[socket.socket]:
     """Return the listening sockets that systemd has opened for this process, in the order of its unit.
 
     Raises:
-        StartError: One of them is not for listening to streams.
+        StartError: One of them is not for listening to streams, or has no permissions.
     """
     descriptors, process = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
     os.environ.pop("LISTEN_FDNAMES", None)
@@ -101,6 +101,12 @@ def _inherited(descriptor: int) -> socket.socket:
         raise StartError(
             f"file descriptor {descriptor} of LISTEN_FDS does not listen: the socket unit needs "
             "ListenStream= and Accept=no"
+        )
+    if isinstance(inherited.getsockname(), bytes):  # abstract: unix(7)
+        inherited.close()
+        raise StartError(
+            f"file descriptor {descriptor} of LISTEN_FDS is a unix socket without a file, open to every "
+            "process; the socket unit needs ListenStream= with a path or a port"
         )
     inherited.set_inheritable(False)  # the agent's child processes would hold it open
     return inherited

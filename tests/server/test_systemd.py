@@ -142,6 +142,16 @@ def test_what_does_not_listen_refuses_the_start(monkeypatch: pytest.MonkeyPatch)
             inherited_sockets()
 
 
+def test_a_unix_socket_without_a_file_refuses_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(f"\0{ABSTRACT}-listening")
+    listening.listen()
+    inherit(monkeypatch, listening)
+    listening.detach()
+    with pytest.raises(StartError, match="open to every process"):
+        inherited_sockets()
+
+
 def test_what_is_no_socket_refuses_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as opened:
         inherit(monkeypatch, Mock(fileno=opened.fileno))
