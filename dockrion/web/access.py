@@ -142,6 +142,16 @@ class AccessControl:
             error.headers.update(self._credentials.challenge)
             raise
 
+    def require_permission(self, request: web.Request, permission: Permission) -> None:
+        """Refuse a request, which the route's rule has let in, whose caller lacks a permission.
+
+        Raises:
+            Forbidden: It does.
+        """
+        caller = request[CALLER]
+        if caller is not None and permission not in caller.permissions:
+            raise Forbidden(f"this needs the permission {permission}, which none of your roles has")
+
     async def readable_run(self, request: web.Request, run_id: str | None = None) -> Run:
         """Return a run, if the caller may read it.
 

@@ -26,6 +26,14 @@ def url_of(request: web.Request, path: str) -> str:
     return prefix_of(request) + path
 
 
+def absolute_url(request: web.Request, path: str) -> str:
+    """Return the URL with scheme and host at which the caller of a request finds a path of this service."""
+    scheme, host = request.scheme, request.host
+    if request.app[PREFIXES].forwarded and (forwarded := request.get(FORWARDED)) is not None:
+        scheme, host = forwarded.scheme or scheme, forwarded.host or host
+    return f"{scheme}://{host}{url_of(request, path)}"
+
+
 def run_url(request: web.Request, run_id: str) -> str:
     """Return the URL of a run."""
     return url_of(request, f"/runs/{run_id}")

@@ -103,6 +103,12 @@ def test_events_for_ag_ui() -> None:
     assert mentioned == {*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>", "custom:values"}
 
 
+def test_events_for_a2a() -> None:
+    described = rows(page("a2a"), "event", "in A2A")
+    mentioned = {name for row in described for name in names(row[0])}
+    assert mentioned == {*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>"}
+
+
 def test_messages_of_ag_ui() -> None:
     described = rows(page("ag-ui"), "message", "what the agent gets")
     mentioned = {name for row in described for name in names(row[0])}

@@ -53,6 +53,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     },
     "ag-ui": {"expose": {"protocols": ["ag-ui"]}},
     "vercel-ai": {"expose": {"protocols": ["vercel-ai"]}, "streaming": {"async_runs": False}},
+    "a2a": {"expose": {"protocols": ["a2a"]}},
     "openai": {"expose": {"rest": True, "protocols": ["openai"]}, "auth": {}},
     "graph": {"agent": _GRAPH, "arguments": {"allow_request_config": True, "timeout_sec": 0}},
 }
@@ -112,4 +113,6 @@ def example_values(document: dict[str, Any], media: dict[str, Any]) -> list[Any]
 def code_of(body: dict[str, Any]) -> str:
     """Return the code in the body of an error response."""
     error = body["error"]
+    if "jsonrpc" in body:
+        error = error["data"]
     return str(error["code"] if isinstance(error, dict) else body["code"])

@@ -22,6 +22,7 @@ const PROTOCOLS = { // the name, the path and the chapter of the guide of each
   openai: ["OpenAI", "v1", "openai"],
   "ag-ui": ["AG-UI", "ag-ui", "ag-ui"],
   "vercel-ai": ["Vercel AI SDK", "api/chat", "vercel-ai-sdk"],
+  a2a: ["A2A", "a2a", "a2a"],
 };
 
 const RETRY = 3000; // milliseconds until the page is started again

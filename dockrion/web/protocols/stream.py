@@ -205,8 +205,9 @@ async def final_state_of_new_run(
     """
     ref = RunRef(run.run_id, run.incarnation)
     ended_by: Control | None = None
+    state = None
     try:
-        return await final_state(request, ref, encoder)
+        state = await final_state(request, ref, encoder)
     except Unauthorized:
         ended_by = AuthExpired()
         raise
@@ -214,5 +215,8 @@ async def final_state_of_new_run(
         ended_by = Draining()
         raise
     finally:
-        if cancel_on_disconnect:
+        if cancel_on_disconnect and state is not None and state.ended:
+            request.app[SERVICE].runs.caller_left(ref, cancel=False)
+        elif cancel_on_disconnect:
             cancel_unless_resumable(request, ref, ended_by)
+    return state

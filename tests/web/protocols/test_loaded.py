@@ -55,7 +55,8 @@ def test_endpoints_are_those_of_the_protocols(tmp_path: Path) -> None:
     def paths(*names: str) -> set[str]:
         return {route.path for route in routes(load(written(tmp_path, list(names)), environ={}).dockfile)}
 
-    own = {"openai": "/v1/", "ag-ui": "/ag-ui", "vercel-ai": "/api/chat"}
+    own: dict[str, str | tuple[str, ...]] = {"openai": "/v1/", "ag-ui": "/ag-ui", "vercel-ai": "/api/chat"}
+    own["a2a"] = "/a2a", "/.well-known/"
     for name in NAMES:
         more = paths(name) - paths()
         assert more

@@ -16,11 +16,14 @@ RUN = "made-by-owner"
 OF_A_RUN = {f"{route.method} {route.path}" for route in protocol_routes(NAMES) if "{run_id}" in route.path}
 BODIES = {client.path: client.body for client in CLIENTS.values()}
 OPEN_TO_ALL_USERS = {"GET /v1/models", "GET /v1/models/{model}"}
+OPEN_TO_ALL = {"GET /.well-known/agent-card.json"}
 
 
 def paths() -> Iterator[tuple[str, str, str]]:
     """Yield each endpoint, its method and a path of it, that of the owner's run where there is one."""
     for route in protocol_routes(NAMES):
+        if f"{route.method} {route.path}" in OPEN_TO_ALL:
+            continue
         path = route.path.replace("{run_id}", RUN).replace("{model}", "tested").replace("{chat_id}", "chat")
         yield f"{route.method} {route.path}", route.method, path
 
@@ -50,6 +53,9 @@ async def test_every_endpoint_applies_authentication_permissions_and_ownership(
         async with served.client.get(f"/runs/{RUN}/events", headers=mode.key("owner")) as response:
             await response.read()
 
+        for endpoint in OPEN_TO_ALL:
+            async with served.client.get(endpoint.partition(" ")[2]) as response:
+                assert response.status == 200
         for wrong in mode.wrong.values():
             assert set((await statuses(served, wrong)).values()) == {401}
         bearer = {"Authorization": f"Bearer {mode.key('scribe')['X-API-Key']}"}

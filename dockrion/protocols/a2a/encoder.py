@@ -1,0 +1,163 @@
+"""The events of a run as the stream of a task, and as the task that they come to."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dockrion.events import Entry
+from dockrion.events.control_frames import Control, Gap
+from dockrion.protocols import State
+from dockrion.protocols.a2a.errors import TASK_NOT_FOUND
+from dockrion.protocols.a2a.objects import ENDED, Object, Status, Writer, joined
+from dockrion.protocols.a2a.updates import (
+    Output,
+    StreamState,
+    Text,
+    UpdateOptions,
+    Updates,
+    gap_update,
+)
+from dockrion.protocols.json_rpc import INTERNAL_ERROR, error_response
+from dockrion.protocols.numbered_frames import frame, text_frames
+from dockrion.protocols.token_runs import continuing
+
+
+class StreamEncoder(msgspec.Struct, frozen=True):
+    """Writes the stream of a task.
+
+    The id of a frame is the sequence of its log event and, after a dot, its number among that event's frames.
+
+    Attributes:
+        writer: Writes the objects.
+        options: How the run is read.
+    """
+
+    writer: Writer
+    options: UpdateOptions
+
+    def start(self) -> StreamState:
+        return StreamState()
+
+    def encode(self, state: StreamState, entries: Sequence[Entry]) -> tuple[bytes, StreamState]:
+        if (continued := continuing(state.open_texts, entries)) is not None:
+            first, texts = entries[0].sequence, continued[1]
+            return self._texts(range(first, first + len(texts)), texts), state
+        updates, frames = Updates(self.options, state), []
+        written, number = 0, 0  # the event of the last frame, and its number
+        for sequence, update in updates.read(entries):
+            number = number + 1 if sequence == written else 1
+            written = sequence
+            if isinstance(update, Text) and number == 1 and not update.first:
+                frames.append(self._texts(update.sequences, update.pieces))
+            elif isinstance(update, Text):
+                first_format = self.writer.reply_format(append=not update.first)
+                frames.append(first_format % (sequence, number, update.pieces[0]))
+                if len(update.pieces) > 1:
+                    frames.append(self._texts(update.sequences[1:], update.pieces[1:]))
+            elif isinstance(update, Output):
+                frames.append(frame(self.writer.output_update(update.value), sequence, number))
+            else:
+                frames.append(frame(self.writer.status_update(update), sequence, number))
+        return b"".join(frames), updates.state
+
+    def encode_gap(self, _state: StreamState, gap: Gap) -> tuple[bytes, StreamState]:
+        if gap.first_available <= gap.requested:  # another run with this id
+            return self._error_frame(TASK_NOT_FOUND, "this task was replaced by another"), _after_gap(gap)
+        return frame(self.writer.status_update(gap_update(gap)), 0, 0), _after_gap(gap)
+
+    def encode_control(self, _state: StreamState, control: Control) -> bytes:
+        return self._error_frame(INTERNAL_ERROR, msgspec.structs.asdict(control)["message"], control.type)
+
+    def _texts(self, sequences: Sequence[int], pieces: Sequence[bytes]) -> bytes:
+        return text_frames(self.writer.reply_format(append=True), sequences, pieces)
+
+    def _error_frame(self, code: int, message: str, reason: str | None = None) -> bytes:
+        data = None if reason is None else {"code": reason.upper()}
+        return frame(error_response(self.writer.request_id, code, message, data), 0, 0)
+
+
+class Snapshot(State, frozen=True, kw_only=True):
+    """A task so far.
+
+    Attributes:
+        stream: The state of its stream.
+        reply: The last piece of the reply, as (the one before, its JSON); None before the first.
+        output: The agent's output as JSON.
+        status: The last status.
+        question: The last status in which the agent has asked something.
+    """
+
+    stream: StreamState = StreamState()
+    reply: tuple[Any, bytes] | None = None
+    output: bytes | None = None
+    status: Status = Status("submitted")
+    question: Status | None = None
+
+    def task(self, writer: Writer, *, waiting: bool = False) -> Object:
+        """Return the task.
+
+        Args:
+            writer: Writes the objects.
+            waiting: Whether the run's record says that the agent waits for an answer.
+        """
+        status, pieces, last = self.status, [], self.reply
+        if waiting and self.question is not None and status.state not in ENDED:
+            status = self.question
+        while last is not None:
+            last, piece = last
+            pieces.append(piece)
+        return writer.task(status, joined(reversed(pieces)) if pieces else None, self.output)
+
+
+class TaskEncoder(msgspec.Struct, frozen=True):
+    """Collects a task in the state, for a response that is not a stream; it writes no frames.
+
+    Attributes:
+        options: How the run is read.
+    """
+
+    options: UpdateOptions
+
+    def start(self) -> Snapshot:
+        return Snapshot()
+
+    def encode(self, state: Snapshot, entries: Sequence[Entry]) -> tuple[bytes, Snapshot]:
+        updates = Updates(self.options, state.stream)
+        reply, output, status, question = state.reply, state.output, state.status, state.question
+        for sequence, update in updates.read(entries):
+            if isinstance(update, Text):
+                reply = None if update.first else reply
+                for piece in update.pieces:
+                    reply = (reply, piece)
+            elif isinstance(update, Output):
+                output = update.value
+            elif update.state == "input-required":
+                question = update
+                status = update if sequence > self.options.answered else status
+            else:
+                status = update
+        stream = updates.state
+        return b"", Snapshot(
+            origin=state.origin,
+            ended=stream.ended,
+            stream=stream,
+            reply=reply,
+            output=output,
+            status=status,
+            question=question,
+        )
+
+    def encode_gap(self, _state: Snapshot, gap: Gap) -> tuple[bytes, Snapshot]:
+        stream = _after_gap(gap)
+        status = Status("working")
+        return b"", Snapshot(origin=stream.origin, ended=stream.ended, stream=stream, status=status)
+
+    def encode_control(self, _state: Snapshot, _control: Control) -> bytes:
+        return b""
+
+
+def _after_gap(gap: Gap) -> StreamState:
+    origin = gap.first_available - 1
+    replaced = gap.first_available <= gap.requested
+    return StreamState(origin=origin, ended=replaced, incomplete=True)

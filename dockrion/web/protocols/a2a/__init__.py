@@ -1,0 +1,108 @@
+"""The endpoints of A2A: `POST /a2a`, where other agents call, and the agent card."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import hdrs, web
+
+from dockrion.errors import DockrionError, InvalidRequest
+from dockrion.protocols import json_rpc
+from dockrion.protocols.a2a import errors
+from dockrion.protocols.a2a.card import CARD_PATH, PATH, agent_card
+from dockrion.protocols.a2a.objects import Version
+from dockrion.protocols.json_rpc import METHOD_NOT_FOUND, PARSE_ERROR, Request, RpcError
+from dockrion.redaction import Redactor
+from dockrion.web import payloads
+from dockrion.web.access import PUBLIC, READ_RUNS
+from dockrion.web.protocols.a2a import tasks
+from dockrion.web.responses import json_response
+from dockrion.web.routes import Route
+from dockrion.web.service import SERVICE
+from dockrion.web.urls import absolute_url
+
+_VERSION = "A2A-Version"
+_MAJOR: dict[Version, str] = {"1.0": "1", "0.3": "0"}
+
+
+class _Method(NamedTuple):
+    """A method: what carries it out, and the version of the protocol that calls it so."""
+
+    handle: Callable[[web.Request, Request, Version], Awaitable[web.StreamResponse]]
+    version: Version
+
+
+async def call(request: web.Request) -> web.StreamResponse:
+    """Carry out a request of JSON-RPC."""
+    try:
+        body, _ = await payloads.read_json(request)
+    except InvalidRequest as error:
+        raise RpcError(PARSE_ERROR, error.message, {"code": error.code}) from None
+    try:
+        rpc = json_rpc.request_of(body)
+        if rpc.is_notification:
+            raise RpcError(json_rpc.INVALID_REQUEST, "send an id; this service has no notifications")
+        method = _METHODS.get(rpc.method)
+        if method is None:
+            raise RpcError(METHOD_NOT_FOUND, f"there is no method {rpc.method:.100}")
+        _check_version(request, method.version)
+        return await method.handle(request, rpc, method.version)
+    except DockrionError as error:
+        if error.status == DockrionError.status:  # a failure of the service, which has to be logged
+            raise
+        answer = errors.error_response(error, request.app[SERVICE].redactor, json_rpc.id_of(body))
+        status = errors.error_status(error.status)
+        return web.Response(
+            body=answer, status=status, headers=error.headers, content_type="application/json"
+        )
+
+
+async def card(request: web.Request) -> web.Response:
+    service = request.app[SERVICE]
+    body = agent_card(service.dockfile, absolute_url(request, ""))
+    return json_response(service.redactor.mask_value(body))
+
+
+def _check_version(request: web.Request, version: Version) -> None:
+    """Refuse a request whose header names a version that does not have its method."""
+    named = request.headers.get(_VERSION)
+    if named and named.partition(".")[0] != _MAJOR[version]:
+        message = f"the method is that of A2A {version}, but {_VERSION} is {named:.20}"
+        raise RpcError(errors.VERSION_NOT_SUPPORTED, message)
+
+
+def _refusal(error: DockrionError, redactor: Redactor) -> web.Response:
+    """Return the response to what is no request of JSON-RPC, or not allowed to be one."""
+    body = errors.error_response(error, redactor)
+    return web.Response(
+        body=body, status=error.status, headers=error.headers, content_type="application/json"
+    )
+
+
+_METHODS = {
+    "SendMessage": _Method(tasks.send, "1.0"),
+    "SendStreamingMessage": _Method(tasks.stream, "1.0"),
+    "GetTask": _Method(tasks.get, "1.0"),
+    "ListTasks": _Method(tasks.refuse_listing, "1.0"),
+    "CancelTask": _Method(tasks.cancel, "1.0"),
+    "SubscribeToTask": _Method(tasks.subscribe, "1.0"),
+    "CreateTaskPushNotificationConfig": _Method(tasks.refuse_push, "1.0"),
+    "GetTaskPushNotificationConfig": _Method(tasks.refuse_push, "1.0"),
+    "ListTaskPushNotificationConfigs": _Method(tasks.refuse_push, "1.0"),
+    "DeleteTaskPushNotificationConfig": _Method(tasks.refuse_push, "1.0"),
+    "GetExtendedAgentCard": _Method(tasks.refuse_extended_card, "1.0"),
+    "message/send": _Method(tasks.send, "0.3"),
+    "message/stream": _Method(tasks.stream, "0.3"),
+    "tasks/get": _Method(tasks.get, "0.3"),
+    "tasks/cancel": _Method(tasks.cancel, "0.3"),
+    "tasks/resubscribe": _Method(tasks.subscribe, "0.3"),
+    "tasks/pushNotificationConfig/set": _Method(tasks.refuse_push, "0.3"),
+    "tasks/pushNotificationConfig/get": _Method(tasks.refuse_push, "0.3"),
+    "tasks/pushNotificationConfig/list": _Method(tasks.refuse_push, "0.3"),
+    "tasks/pushNotificationConfig/delete": _Method(tasks.refuse_push, "0.3"),
+    "agent/getAuthenticatedExtendedCard": _Method(tasks.refuse_extended_card, "0.3"),
+}
+ERROR_RESPONSES = {PATH: _refusal}
+ROUTES = (
+    Route(hdrs.METH_POST, PATH, call, READ_RUNS, streams=True),
+    Route(hdrs.METH_GET, CARD_PATH, card, PUBLIC),
+)

@@ -1,0 +1,240 @@
+"""The methods of A2A: a task is a run, its id that of the run.
+
+A task goes on when the connection is lost, as the protocol expects, and `SubscribeToTask` reads on: from a
+frame that `Last-Event-ID` names, else from the whole task as it is then.
+"""
+
+from typing import Any, NoReturn
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from dockrion.backends.owner_messages import RunRef
+from dockrion.backends.run_log import Run
+from dockrion.errors import InvalidRequest
+from dockrion.events import MAX_SEQUENCE
+from dockrion.ids import RUN_ID_PATTERN
+from dockrion.protocols.a2a import errors
+from dockrion.protocols.a2a.encoder import Snapshot, StreamEncoder, TaskEncoder
+from dockrion.protocols.a2a.objects import Status, TaskIds, Version, Writer
+from dockrion.protocols.a2a.requests import (
+    Message,
+    SendParams,
+    TaskParams,
+    answer_in,
+    conversation_of,
+    payload_in,
+)
+from dockrion.protocols.a2a.updates import UpdateOptions
+from dockrion.protocols.json_rpc import INVALID_PARAMS, Id, Request, RpcError, params_of, result_response
+from dockrion.protocols.numbered_frames import Cursor, frame, parse_cursor
+from dockrion.web import parameters
+from dockrion.web.access import RUN_ID
+from dockrion.web.invoke import run_headers
+from dockrion.web.protocols import questions
+from dockrion.web.protocols.resuming import Resumption, resume, stored_state
+from dockrion.web.protocols.starting import start_conversation_run, start_payload_run
+from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
+from dockrion.web.service import SERVICE
+
+_CONTEXT = "contextId"  # the field of `Run.protocol` that has what the client calls the conversation
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    """A message that was sent to a task.
+
+    Attributes:
+        run: The task's run.
+        answered: The sequence of the question that it answers, None if the task is new.
+        headers: Headers of the response.
+        cancel: Whether the run is cancelled when its caller leaves.
+    """
+
+    run: Run
+    answered: int | None
+    headers: dict[str, str]
+    cancel: bool
+
+
+async def send(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Send the agent a message, and return the task once it has ended or asks something."""
+    params = params_of(rpc, SendParams)
+    at_once = params.options.at_once
+    sent = await _sent(request, params, cancel=not at_once)
+    options = _options(request, sent.run, sent.answered or 0)
+    if at_once:
+        state = await _stored(request, sent.run, options)
+    else:
+        state = await final_state_of_new_run(
+            request, sent.run, TaskEncoder(options), cancel_on_disconnect=sent.cancel
+        )
+    writer = _writer(sent.run, rpc, version)
+    return _json(writer.task_response(state.task(writer)), sent.headers)
+
+
+async def stream(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Send the agent a message, and stream the task until it has ended or asks something."""
+    sent = await _sent(request, params_of(rpc, SendParams))
+    encoder = _encoder(request, sent.run, rpc, version, sent.answered or 0)
+    if sent.answered is None:
+        task = encoder.writer.task(Status("submitted", msgspec.json.encode(sent.run.created_at)))
+        opening = frame(encoder.writer.task_response(task), 0, 0)
+        resumption = Resumption(0, encoder.start(), opening, encoder.start())
+    else:
+        resumption = await _snapshot(request, sent.run, encoder)
+    return await stream_new_run(
+        request, sent.run, encoder, resumption, headers=sent.headers, cancel_on_disconnect=sent.cancel
+    )
+
+
+async def get(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Return a task as it is now."""
+    run = await request.app[SERVICE].access.readable_run(request, _task_id(request, rpc))
+    return await _task(request, run, rpc, version)
+
+
+async def cancel(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Cancel a task, and return it."""
+    service = request.app[SERVICE]
+    service.access.require_permission(request, "invoke")
+    run = await service.access.owned_run(request, _task_id(request, rpc))
+    try:
+        await service.runs.cancel(run.run_id, None, run.incarnation)
+    except InvalidRequest:
+        raise RpcError(errors.NOT_CANCELABLE, "this task has ended") from None
+    return await _task(request, run, rpc, version)
+
+
+async def subscribe(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Stream what follows in a task."""
+    service = request.app[SERVICE]
+    last_id = request.headers.get("Last-Event-ID")
+    cursor = parse_cursor(last_id) if last_id else None
+    run = await service.access.readable_run(request, _task_id(request, rpc))
+    answered = await questions.last_answered(service.backend, run)
+    encoder, ref = _encoder(request, run, rpc, version, answered), RunRef(run.run_id, run.incarnation)
+    if cursor is None:
+        resumption = await _snapshot(request, run, encoder)
+    else:
+        if cursor.sequence > run.last_sequence:  # it has read another run with this id
+            cursor = Cursor(0)
+        async with service.replays:
+            resumption = await resume(service.backend, ref, encoder, cursor.skip)
+    del run  # its output may be large
+    events = ProtocolStream(request, encoder)
+    await events.send_events(ref, resumption)
+    return events.response
+
+
+async def refuse_listing(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
+    message = "this service lists no tasks; remember the id of each, and get it with GetTask"
+    raise RpcError(errors.UNSUPPORTED_OPERATION, message)
+
+
+async def refuse_push(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
+    raise RpcError(errors.NO_PUSH, "this service sends no push notifications; subscribe to the task")
+
+
+async def refuse_extended_card(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
+    raise RpcError(errors.NO_EXTENDED_CARD, "this agent has no other card than the public one")
+
+
+async def _sent(request: web.Request, params: SendParams, *, cancel: bool = True) -> _Sent:
+    """Start a task, or answer what one has asked."""
+    service, message = request.app[SERVICE], params.message
+    service.access.require_permission(request, "invoke")
+    if params.options.push is not None:
+        await refuse_push(request, Request(""), "1.0")
+    cancel = cancel and parameters.choice(request, "on_disconnect", ("cancel", "continue")) == "cancel"
+    if message.task_id is not None:
+        run, answered = await _answer(request, message, message.task_id)
+        if cancel:
+            service.runs.caller_returned(run.incarnation)
+        return _Sent(run, answered, run_headers(request, run, replayed=False), cancel)
+    protocol = {} if message.context_id is None else {_CONTEXT: message.context_id}
+    how: dict[str, Any] = {"protocol": protocol, "cancel_on_disconnect": cancel}
+    if (payload := payload_in(message)) is not None:
+        run, replayed = await start_payload_run(request, payload, **how)
+    else:
+        run, replayed = await start_conversation_run(request, conversation_of(message), **how)
+    return _Sent(run, None, run_headers(request, run, replayed=replayed), cancel and not replayed)
+
+
+async def _answer(request: web.Request, message: Message, task_id: str) -> tuple[Run, int]:
+    """Answer what a task has asked; return its run, and the sequence of the question.
+
+    Raises:
+        RpcError: The task waits for no answer, or the message is none.
+        DockrionError: As `questions.answer`.
+    """
+    run = await request.app[SERVICE].access.owned_run(request, _run_id(request, task_id))
+    if message.context_id not in (None, _ids(run).context_id):
+        raise RpcError(INVALID_PARAMS, "this task belongs to another context; leave out contextId")
+    waiting = run.waiting_for
+    if waiting is None:
+        state = "has ended" if run.finished else "is at work and has asked nothing"
+        message_text = f"this task {state}; send the message without a taskId, which begins another"
+        raise RpcError(errors.UNSUPPORTED_OPERATION, message_text)
+    value = answer_in(message, waiting.schema)
+    return run, await questions.answer(request, run, waiting.request_id, value)
+
+
+async def _task(request: web.Request, run: Run, rpc: Request, version: Version) -> web.Response:
+    state = await _stored(request, run, _options(request, run, MAX_SEQUENCE))
+    writer = _writer(run, rpc, version)
+    task = writer.result(state.task(writer, waiting=run.waiting_for is not None))
+    return _json(result_response(_id(rpc), task))
+
+
+async def _stored(request: web.Request, run: Run, options: UpdateOptions) -> Snapshot:
+    """Return what is known of a task now."""
+    service = request.app[SERVICE]
+    async with service.replays:
+        ref = RunRef(run.run_id, run.incarnation)
+        return await stored_state(service.backend, ref, TaskEncoder(options))
+
+
+async def _snapshot(request: web.Request, run: Run, encoder: StreamEncoder) -> Resumption:
+    """Return where a stream begins with the whole task as it is now."""
+    service, ref = request.app[SERVICE], RunRef(run.run_id, run.incarnation)
+    async with service.replays:
+        found = await resume(service.backend, ref, TaskEncoder(encoder.options), lambda *_: None)
+    state: Snapshot = found.state
+    opening = frame(encoder.writer.task_response(state.task(encoder.writer)), 0, 0)
+    return Resumption(found.after, state.stream, opening, state.stream)
+
+
+def _encoder(request: web.Request, run: Run, rpc: Request, version: Version, answered: int) -> StreamEncoder:
+    return StreamEncoder(_writer(run, rpc, version), _options(request, run, answered))
+
+
+def _options(request: web.Request, run: Run, answered: int) -> UpdateOptions:
+    return UpdateOptions(run.run_id, request.app[SERVICE].dockfile.agent.chat_spec.output, answered)
+
+
+def _writer(run: Run, rpc: Request, version: Version) -> Writer:
+    return Writer(version, _ids(run), _id(rpc))
+
+
+def _ids(run: Run) -> TaskIds:
+    return TaskIds(run.run_id, (run.protocol or {}).get(_CONTEXT, run.run_id))
+
+
+def _task_id(request: web.Request, rpc: Request) -> str:
+    return _run_id(request, params_of(rpc, TaskParams).id)
+
+
+def _run_id(request: web.Request, task_id: str) -> str:
+    if not RUN_ID_PATTERN.fullmatch(task_id):
+        raise RpcError(errors.TASK_NOT_FOUND, "there is no such task")
+    request[RUN_ID] = task_id
+    return task_id
+
+
+def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, headers=headers, content_type="application/json")
+
+
+def _id(rpc: Request) -> Id:
+    return None if rpc.id is UNSET else rpc.id
