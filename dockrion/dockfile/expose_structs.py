@@ -15,7 +15,7 @@ ROOT_PATH_PATTERN = r"(?=.{0,256}$)(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~@:+-]+)*"
 RootPath = Annotated[
     str, matching(ROOT_PATH_PATTERN, "a path such as /agents/writer, with no slash at its end")
 ]
-ProtocolName = Literal["openai", "ag-ui", "vercel-ai", "a2a"]
+ProtocolName = Literal["openai", "ag-ui", "vercel-ai", "a2a", "mcp"]
 
 
 class CorsSpec(Struct, frozen=True):
@@ -41,7 +41,7 @@ class ExposeSpec(Struct, frozen=True):
         Literal["sse", "websocket", "none"], doc("Transport of events; not `none` if `rest` is false.")
     ] = "sse"
     protocols: Annotated[
-        list[ProtocolName], doc("Protocols of other clients to serve: openai, ag-ui, vercel-ai, a2a.")
+        list[ProtocolName], doc("Protocols of other clients to serve: openai, ag-ui, vercel-ai, a2a, mcp.")
     ] = []
     port: Annotated[int, Meta(ge=1, le=65535), doc("The port to listen on.")] = 8080
     host: Annotated[NonEmpty, doc("The address to listen on.")] = "0.0.0.0"  # noqa: S104  a container's

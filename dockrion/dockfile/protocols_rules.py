@@ -13,6 +13,7 @@ from dockrion.events import EventFilter
 _PATH = re.compile(r"[^.]+(\.[^.]+)*")
 _PROTOCOLS = ("expose", "protocols")
 _CHAT = ("agent", "chat")
+_CONVERSATIONS = frozenset({"openai", "ag-ui", "vercel-ai", "a2a"})  # whose clients send messages
 
 
 def check_protocols(names: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
@@ -38,6 +39,10 @@ def warn_of_protocols(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
         if dockfile.agent.chat != "messages":
             diagnostics.warn(_CHAT, "no effect without expose.protocols")
         return
+    if "mcp" in protocols:
+        _warn_of_tool(dockfile, diagnostics)
+    if _CONVERSATIONS.isdisjoint(protocols):
+        return
     _warn_of_payloads(dockfile, diagnostics)
     auth = dockfile.auth
     if (
@@ -51,6 +56,16 @@ def warn_of_protocols(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     if not EventFilter(dockfile.streaming.events.allowed).allows("token"):
         message = "without token, clients of expose.protocols get each reply as a whole, at its end"
         diagnostics.warn(("streaming", "events", "allowed"), message)
+
+
+def _warn_of_tool(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
+    """Warn if models cannot know what the tool that the agent is does, or what it takes."""
+    if not dockfile.agent.description:
+        message = "without it, clients of mcp do not tell their models what the tool does"
+        diagnostics.warn(("agent", "description"), message)
+    if dockfile.io_schema.input is None and dockfile.agent.mode != "handler":
+        message = "without it, clients of mcp do not tell their models what the tool takes"
+        diagnostics.warn(("io_schema", "input"), message)
 
 
 def _warn_of_payloads(dockfile: Dockfile, diagnostics: Diagnostics) -> None:

@@ -49,6 +49,11 @@ class Request(msgspec.Struct, frozen=True):
     def is_notification(self) -> bool:
         return self.id is UNSET
 
+    @property
+    def response_id(self) -> Id:
+        """The id of its response."""
+        return None if self.id is UNSET else self.id
+
 
 def request_of(body: Any) -> Request:
     """Return the request that a decoded body is.
@@ -109,11 +114,14 @@ def notification(method: str, params: dict[str, Any]) -> bytes:
 
 def error_code(error: DockrionError) -> int:
     """Return the error code of a failure; what JSON-RPC has no code for is told apart by `data.code`."""
-    if isinstance(error, RpcError):
-        return error.rpc_code
-    if error.code == InvalidRequest.code:
+    return error.rpc_code if isinstance(error, RpcError) else error_code_of(type(error))
+
+
+def error_code_of(kind: type[DockrionError]) -> int:
+    """Return the error code of failures of a kind that JSON-RPC does not know."""
+    if issubclass(kind, InvalidRequest):
         return INVALID_PARAMS
-    return INTERNAL_ERROR if error.status >= _SERVER_ERROR else INVALID_REQUEST
+    return INTERNAL_ERROR if kind.status >= _SERVER_ERROR else INVALID_REQUEST
 
 
 def error_data(error: DockrionError) -> Any:

@@ -30,7 +30,7 @@ SERVER = "dockrion"  # the `Server` header, without versions
 _logger = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ErrorResponse = Callable[[DockrionError, Redactor], web.Response]
+ErrorResponse = Callable[[web.Request, DockrionError], web.Response]
 # How errors are reported below paths of another protocol, by the paths' prefix.
 ERROR_RESPONSES = web.AppKey("error_responses", dict[str, ErrorResponse])
 
@@ -72,12 +72,12 @@ def error_response(error: DockrionError, redactor: Redactor) -> web.Response:
 
 def respond_to_error(request: web.Request, error: Exception) -> web.Response:
     """Return the response for a handler's exception, as the clients of the request's path expect it."""
-    respond: ErrorResponse = error_response
+    reported = to_dockrion_error(error, request)
     path = route_pattern(request) or path_without_root(request)
-    for prefix, other in request.app[ERROR_RESPONSES].items():
+    for prefix, respond in request.app[ERROR_RESPONSES].items():
         if path.startswith(prefix):
-            respond = other
-    return respond(to_dockrion_error(error, request), request.app[SERVICE].redactor)
+            return respond(request, reported)
+    return error_response(reported, request.app[SERVICE].redactor)
 
 
 def internal_error() -> DockrionError:

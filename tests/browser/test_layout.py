@@ -79,7 +79,7 @@ async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Vis
     page = await visit((await serve(echoes)).port)
     await expect(page.locator("#version")).not_to_be_empty()
     await expect(page.locator("#protocols")).to_be_hidden()
-    served = await serve(echoes, expose={"protocols": ["openai", "ag-ui", "vercel-ai"]})
+    served = await serve(echoes, expose={"protocols": ["openai", "ag-ui", "vercel-ai", "mcp"]})
     page = await visit(served.port)
     here = f"http://127.0.0.1:{served.port}"
     await expect(page.locator("#protocols")).to_have_text(

@@ -109,6 +109,12 @@ def test_events_for_a2a() -> None:
     assert mentioned == {*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>"}
 
 
+def test_events_for_mcp() -> None:
+    described = rows(page("mcp"), "event", "in MCP")
+    mentioned = [name for row in described for name in names(row[0])]
+    assert sorted(mentioned) == sorted({*events.MANDATORY, *events.CONFIGURABLE, "custom:<name>"})
+
+
 def test_messages_of_ag_ui() -> None:
     described = rows(page("ag-ui"), "message", "what the agent gets")
     mentioned = {name for row in described for name in names(row[0])}

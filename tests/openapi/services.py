@@ -5,9 +5,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from dockrion.dockfile import Dockfile
+from dockrion.errors import InvalidRequest, NotFound
 from dockrion.openapi.asyncapi import asyncapi
 from dockrion.openapi.document import openapi
 from dockrion.openapi.endpoint import Endpoint
+from dockrion.protocols.json_rpc import METHOD_NOT_FOUND
 from dockrion.web.routes import routes
 from tests.support import dockfile
 
@@ -52,6 +54,7 @@ SERVICES: dict[str, dict[str, Any]] = {
         },
     },
     "ag-ui": {"expose": {"protocols": ["ag-ui"]}},
+    "mcp": {"expose": {"protocols": ["mcp"]}},
     "vercel-ai": {"expose": {"protocols": ["vercel-ai"]}, "streaming": {"async_runs": False}},
     "a2a": {"expose": {"protocols": ["a2a"]}},
     "openai": {"expose": {"rest": True, "protocols": ["openai"]}, "auth": {}},
@@ -113,6 +116,7 @@ def example_values(document: dict[str, Any], media: dict[str, Any]) -> list[Any]
 def code_of(body: dict[str, Any]) -> str:
     """Return the code in the body of an error response."""
     error = body["error"]
-    if "jsonrpc" in body:
-        error = error["data"]
+    if "jsonrpc" in body:  # errors of the protocol have no other code
+        own = NotFound.code if error["code"] == METHOD_NOT_FOUND else InvalidRequest.code
+        return str((error.get("data") or {}).get("code", own))
     return str(error["code"] if isinstance(error, dict) else body["code"])

@@ -23,7 +23,7 @@ from tests.openapi.services import code_of, example_values, operations
 from tests.support import INGEST, PUSH_TOKEN
 
 KNOWN = "finished"
-PROTOCOLS = ["openai", "ag-ui", "vercel-ai", "a2a"]
+PROTOCOLS = ["openai", "ag-ui", "vercel-ai", "a2a", "mcp"]
 EXAMPLES = 6  # per operation and mode
 CHECKS = [
     not_a_server_error,

@@ -109,7 +109,7 @@ async def urls_of(served: Served, base: str, **headers: str) -> list[str]:
     return urls
 
 
-PROTOCOLS = ["openai", "ag-ui", "vercel-ai", "a2a"]
+PROTOCOLS = ["openai", "ag-ui", "vercel-ai", "a2a", "mcp"]
 
 
 @pytest.mark.parametrize("base", ["", PREFIX], ids=["stripped", "passed on"])

@@ -23,6 +23,7 @@ const PROTOCOLS = { // the name, the path and the chapter of the guide of each
   "ag-ui": ["AG-UI", "ag-ui", "ag-ui"],
   "vercel-ai": ["Vercel AI SDK", "api/chat", "vercel-ai-sdk"],
   a2a: ["A2A", "a2a", "a2a"],
+  mcp: ["MCP", "mcp", "mcp"],
 };
 
 const RETRY = 3000; // milliseconds until the page is started again

@@ -45,7 +45,7 @@ def test_a_service_loads_the_protocols_that_it_serves(tmp_path: Path) -> None:
     assert nothing == []
     for count, modules in enumerate(loaded, 1):
         packages = {name.split("protocols.")[1].partition(".")[0] for name in modules if "protocols." in name}
-        shared = {"conversation", "json_rpc", "numbered_frames", "reply", "token_runs"}
+        shared = {"conversation", "json_rpc", "numbered_frames", "reply", "reply_text", "token_runs"}
         shared |= {"questions", "resuming", "starting", "stream"}
         assert packages - shared == {name.replace("-", "_") for name in NAMES[:count]}
         assert not [name for name in modules if name.startswith("openapi")]  # only for whoever reads it
@@ -57,6 +57,7 @@ def test_endpoints_are_those_of_the_protocols(tmp_path: Path) -> None:
 
     own: dict[str, str | tuple[str, ...]] = {"openai": "/v1/", "ag-ui": "/ag-ui", "vercel-ai": "/api/chat"}
     own["a2a"] = "/a2a", "/.well-known/"
+    own["mcp"] = "/mcp"
     for name in NAMES:
         more = paths(name) - paths()
         assert more

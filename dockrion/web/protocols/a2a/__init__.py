@@ -11,7 +11,6 @@ from dockrion.protocols.a2a import errors
 from dockrion.protocols.a2a.card import CARD_PATH, PATH, agent_card
 from dockrion.protocols.a2a.objects import Version
 from dockrion.protocols.json_rpc import METHOD_NOT_FOUND, PARSE_ERROR, Request, RpcError
-from dockrion.redaction import Redactor
 from dockrion.web import payloads
 from dockrion.web.access import PUBLIC, READ_RUNS
 from dockrion.web.protocols.a2a import tasks
@@ -70,9 +69,9 @@ def _check_version(request: web.Request, version: Version) -> None:
         raise RpcError(errors.VERSION_NOT_SUPPORTED, message)
 
 
-def _refusal(error: DockrionError, redactor: Redactor) -> web.Response:
+def _refusal(request: web.Request, error: DockrionError) -> web.Response:
     """Return the response to what is no request of JSON-RPC, or not allowed to be one."""
-    body = errors.error_response(error, redactor)
+    body = errors.error_response(error, request.app[SERVICE].redactor)
     return web.Response(
         body=body, status=error.status, headers=error.headers, content_type="application/json"
     )

@@ -1,7 +1,7 @@
 """OpenAI's API, below `/v1/`."""
 
 from dockrion.web.protocols.openai import chat, models, responses
-from dockrion.web.protocols.openai.errors import error_response
+from dockrion.web.protocols.openai.errors import respond_to_error
 
 ROUTES = (*chat.ROUTES, *models.ROUTES, *responses.ROUTES)
-ERROR_RESPONSES = {"/v1/": error_response}
+ERROR_RESPONSES = {"/v1/": respond_to_error}

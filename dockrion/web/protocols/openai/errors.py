@@ -6,8 +6,14 @@ from dockrion.errors import Conflict, DockrionError
 from dockrion.protocols.openai.errors import error_object, param_of
 from dockrion.redaction import Redactor
 from dockrion.web.responses import json_response
+from dockrion.web.service import SERVICE
 
 _SHOULD_RETRY = "x-should-retry"  # OpenAI's SDKs obey it; else they repeat what got a status of 409 or 5xx
+
+
+def respond_to_error(request: web.Request, error: DockrionError) -> web.Response:
+    """Return the response for the error of a request, secrets redacted."""
+    return error_response(error, request.app[SERVICE].redactor)
 
 
 def error_response(error: DockrionError, redactor: Redactor) -> web.Response:

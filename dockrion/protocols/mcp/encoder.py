@@ -1,0 +1,295 @@
+"""The run that is a call of the tool: progress notifications, and the response at its end."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from dockrion.errors import DockrionError, Gone
+from dockrion.events import Entry
+from dockrion.events.control_frames import Control, Gap
+from dockrion.protocols import State, json_rpc
+from dockrion.protocols.json_rpc import INTERNAL_ERROR, Id
+from dockrion.protocols.mcp import elicitation
+from dockrion.protocols.mcp.results import ResultForm
+from dockrion.protocols.reply import output_text
+from dockrion.protocols.reply_text import ReplyText
+from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, continuing, grouped, texts_after
+
+SIGN_SECONDS = 1.0  # how often progress is notified while events come that tell nothing about it
+_MIN_FRACTION = 1e-9  # of progress, so that the total stays a number
+_NULL = msgspec.Raw(b"null")
+_INCOMPLETE = "a part of the reply is no longer stored"
+_replace = msgspec.structs.replace
+
+
+class CallState(State, frozen=True, kw_only=True):
+    """A call so far.
+
+    Attributes:
+        reply: What the agent has said.
+        incomplete: Whether a part of that is no longer stored, so that only the output is its reply.
+        notified_at: When progress was notified last, in seconds since the epoch.
+        response: The response, None before the end.
+    """
+
+    reply: ReplyText = ReplyText()
+    incomplete: bool = False
+    notified_at: float = 0.0
+    response: bytes | None = None
+
+
+class CallEncoder(msgspec.Struct, frozen=True):
+    """Encodes the run that is a call.
+
+    Attributes:
+        id: The id of the call's request.
+        request_state: Where the call goes on after a question.
+        form: What results look like.
+        progress_token: Names the call in its progress notifications; None for no notifications.
+        structured: Whether the tool has an output schema.
+        output_path: `agent.chat.output`.
+        elicits: Whether the client is asked what the agent asks.
+        answered: The sequence up to which questions do not end the stream.
+    """
+
+    id: Id
+    request_state: str
+    form: ResultForm = ResultForm()
+    progress_token: str | int | None = None
+    structured: bool = False
+    output_path: str | None = None
+    elicits: bool = False
+    answered: int = 0
+
+    def start(self) -> CallState:
+        return CallState()
+
+    def encode(self, state: CallState, entries: Sequence[Entry]) -> tuple[bytes, CallState]:
+        writer = _Writer(self, state)
+        if (continued := continuing(state.open_texts, entries)) is not None:
+            writer.continue_text(continued[1], entries)
+        else:
+            writer.write(entries)
+        return b"".join(writer.frames), writer.state
+
+    def encode_gap(self, state: CallState, gap: Gap) -> tuple[bytes, CallState]:
+        origin = gap.first_available - 1
+        if origin:
+            return b"", CallState(origin=origin, incomplete=True)
+        response = self.error("this run was replaced by another", Gone.code)
+        return _frame(response), _replace(state, origin=0, ended=True, response=response)
+
+    def encode_control(self, _state: CallState, control: Control) -> bytes:
+        return _frame(self.error(getattr(control, "message", control.type), control.type.upper()))
+
+    def error(self, message: str, code: str = DockrionError.code) -> bytes:
+        """Return the response to a call that this service cannot answer."""
+        return json_rpc.error_response(self.id, INTERNAL_ERROR, message, {"code": code})
+
+
+class _Step(msgspec.Struct):
+    node_name: msgspec.Raw
+
+
+class _Progress(msgspec.Struct):
+    step: msgspec.Raw
+    progress: float
+    message: msgspec.Raw = _NULL
+
+
+class _ToolCall(msgspec.Struct):
+    name: str
+    source: str = ""
+
+
+class _Question(msgspec.Struct):
+    request_id: str
+    prompt: str = ""
+    schema: dict[str, Any] | None = None
+
+
+class _Metadata(msgspec.Struct):
+    output_errors: list[Any] = []
+
+
+class _Complete(msgspec.Struct):
+    output: msgspec.Raw
+    metadata: msgspec.Raw
+
+
+class _Error(msgspec.Struct):
+    error: str
+
+
+class _Cancelled(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Writer:
+    """Writes events after a state.
+
+    Args:
+        encoder: The call's encoder.
+        state: The state; afterwards, that after the events.
+    """
+
+    def __init__(self, encoder: CallEncoder, state: CallState) -> None:
+        self.state = state
+        self.frames: list[bytes] = []
+        self._encoder = encoder
+        self._token = None if encoder.progress_token is None else msgspec.json.encode(encoder.progress_token)
+
+    def continue_text(self, contents: list[bytes], entries: Sequence[Entry]) -> None:
+        """Write tokens that go on with a text that is open."""
+        self.state = _replace(self.state, reply=self.state.reply.with_pieces(contents))
+        self._give_signs(entries)
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Write events, as far as the stream goes."""
+        position = 0
+        for entry, run in grouped(entries):
+            if run is not None:
+                end = position + len(run.contents)
+                self._write_tokens(run)
+                self._give_signs(entries[position:end])
+                position = end
+                continue
+            if self.state.open_texts:
+                self.state = _replace(self.state, open_texts=())
+            self._WRITERS.get(entry.type, _Writer._write_other)(self, entry)
+            position += 1
+            if self.state.ended:
+                break
+
+    def _write_tokens(self, run: TokenRun) -> None:
+        if self.state.incomplete:
+            return
+        before = self.state.reply
+        reply = before.after_tokens(run.contents, run.origin)
+        if before.continued_by(run.origin) or reply is not before:
+            changed = not before.continued_by(run.origin)
+            texts = texts_after(self.state.open_texts, run, None, changed=changed)
+            self.state = _replace(self.state, reply=reply, open_texts=texts)
+
+    def _write_started(self, entry: Entry) -> None:
+        self._say(ReplyText())  # what an earlier attempt has said is no part of the reply
+        self._give_signs((entry,))
+
+    def _write_message(self, entry: Entry) -> None:
+        self._say(self.state.reply.after_message(entry.data))
+        self._give_signs((entry,))
+
+    def _write_tool_call(self, entry: Entry) -> None:
+        call = msgspec.json.decode(entry.data, type=_ToolCall)
+        self._say(self.state.reply.after_tool_call(call.source))
+        self._notify(entry, msgspec.Raw(msgspec.json.encode(f"calls {call.name}")))
+
+    def _write_step(self, entry: Entry) -> None:
+        self._notify(entry, msgspec.json.decode(entry.data, type=_Step).node_name)
+
+    def _write_progress(self, entry: Entry) -> None:
+        progress = msgspec.json.decode(entry.data, type=_Progress)
+        message = progress.step if progress.message == _NULL else progress.message
+        total = None
+        if progress.progress >= _MIN_FRACTION and math.isfinite(progress.progress):
+            total = entry.sequence / progress.progress
+        self._notify(entry, message, total)
+
+    def _write_question(self, entry: Entry) -> None:
+        question = msgspec.json.decode(entry.data, type=_Question)
+        encoder = self._encoder
+        if not encoder.elicits:
+            self._notify(entry, msgspec.Raw(msgspec.json.encode(question.prompt)))
+        elif entry.sequence > encoder.answered:
+            asked = {"message": question.prompt, "requestedSchema": elicitation.form_of(question.schema)}
+            request = {"method": "elicitation/create", "params": {"mode": "form", **asked}}
+            fields = {"inputRequests": {question.request_id: request}, "requestState": encoder.request_state}
+            self._respond(encoder.form.result(fields, "input_required"))
+            self.state = _replace(self.state, ended=True)
+
+    def _write_complete(self, entry: Entry) -> None:
+        complete = msgspec.json.decode(entry.data, type=_Complete)
+        output, form = bytes(complete.output), self._encoder.form
+        if self._encoder.structured:
+            self._respond(self._structured(output, complete.metadata))
+            return
+        text = self.state.reply.json
+        if text is not None:
+            self._respond(form.text(text))
+        elif complete.output != _NULL:
+            self._respond(form.text(output_text(output, self._encoder.output_path)))
+        else:
+            self._respond(form.failure(_INCOMPLETE) if self.state.incomplete else form.text(EMPTY_TEXT))
+
+    def _structured(self, output: bytes, metadata: msgspec.Raw) -> dict[str, Any]:
+        form = self._encoder.form
+        if output.startswith(b"{") and not _output_errors(metadata):
+            return form.structured(output)
+        return form.failure(f"the agent's output does not match the tool's outputSchema: {output.decode()}")
+
+    def _write_error(self, entry: Entry) -> None:
+        self._respond(self._encoder.form.failure(msgspec.json.decode(entry.data, type=_Error).error))
+
+    def _write_cancelled(self, entry: Entry) -> None:
+        reason = msgspec.json.decode(entry.data, type=_Cancelled).reason
+        message = f"the run was cancelled: {reason}" if reason else "the run was cancelled"
+        self._respond(self._encoder.form.failure(message))
+
+    def _write_other(self, entry: Entry) -> None:
+        self._give_signs((entry,))
+
+    def _say(self, reply: ReplyText) -> None:
+        if not self.state.incomplete and reply is not self.state.reply:
+            self.state = _replace(self.state, reply=reply)
+
+    def _respond(self, result: dict[str, Any]) -> None:
+        response = json_rpc.result_response(self._encoder.id, result)
+        self.frames.append(_frame(response))
+        self.state = _replace(self.state, response=response)
+
+    def _give_signs(self, entries: Sequence[Entry]) -> None:
+        """Notify from time to time of progress about which the events tell nothing.
+
+        Clients give up calls that are silent for too long, and comments in the stream do not count for them.
+        """
+        if self._token is None:
+            return
+        for entry in entries:
+            if entry.emitted_at >= self.state.notified_at + SIGN_SECONDS:
+                self._notify(entry)
+
+    def _notify(self, entry: Entry, message: msgspec.Raw | None = None, total: float | None = None) -> None:
+        if self._token is None:
+            return
+        params: dict[str, Any] = {"progressToken": msgspec.Raw(self._token), "progress": entry.sequence}
+        if total is not None:
+            params["total"] = total
+        if message is not None:
+            params["message"] = message
+        self.frames.append(_frame(json_rpc.notification("notifications/progress", params)))
+        self.state = _replace(self.state, notified_at=entry.emitted_at)
+
+    _WRITERS: ClassVar[dict[str, Callable[["_Writer", Entry], None]]] = {
+        "started": _write_started,
+        "message": _write_message,
+        "tool_call": _write_tool_call,
+        "step": _write_step,
+        "progress": _write_progress,
+        "input_requested": _write_question,
+        "complete": _write_complete,
+        "error": _write_error,
+        "cancelled": _write_cancelled,
+    }
+
+
+def _output_errors(metadata: msgspec.Raw) -> list[Any]:
+    try:
+        return msgspec.json.decode(metadata, type=_Metadata).output_errors
+    except msgspec.DecodeError:  # metadata of the agent's own
+        return []
+
+
+def _frame(message: bytes) -> bytes:
+    return b"data: %b\n\n" % message
