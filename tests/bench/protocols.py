@@ -14,6 +14,9 @@ from typing import Any
 from dockrion.dockfile.expose_structs import ProtocolName
 from dockrion.events import Entry
 from dockrion.protocols import Encoder, State
+from dockrion.protocols.a2a.encoder import StreamEncoder
+from dockrion.protocols.a2a.objects import TaskIds, Writer
+from dockrion.protocols.a2a.updates import UpdateOptions
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.openai.chat import ChunkEncoder, chunk_head
@@ -27,7 +30,7 @@ from tests.bench.servers import Server
 from tests.every_event import EVENTS
 from tests.protocols.logs import log_of
 
-NAMES: list[ProtocolName] = ["openai", "ag-ui", "vercel-ai"]
+NAMES: list[ProtocolName] = ["openai", "ag-ui", "vercel-ai", "a2a"]
 _RUN = str(uuid.UUID(int=2**127))
 _EVENTS = 512
 _HEAD = {"id": f"chatcmpl-{_RUN}", "created": 1_800_000_000, "model": "bench"}
@@ -36,6 +39,7 @@ ENCODERS: dict[str, Encoder[Any]] = {
     "openai responses": ResponseEncoder(ResponseInfo(_RUN, 1_800_000_000, b'"bench"', "bench")),
     "ag-ui": RunEncoder(RunIds(_RUN, "thread", _RUN)),
     "vercel-ai": MessageEncoder(_RUN, _RUN),
+    "a2a": StreamEncoder(Writer("1.0", TaskIds(_RUN, _RUN), 1), UpdateOptions(_RUN)),
 }
 
 
@@ -81,6 +85,15 @@ CLIENTS = {
     "vercel-ai": Client(
         "/api/chat",
         lambda text: {"messages": [{"id": "1", "role": "user", "parts": [{"type": "text", "text": text}]}]},
+    ),
+    "a2a": Client(
+        "/a2a",
+        lambda text: {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "SendStreamingMessage",
+            "params": {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": text}]}},
+        },
     ),
 }
 

@@ -78,7 +78,7 @@ async def test_conversation_with_tools_progress_and_a_question(serve: Serve, ver
         with pytest.raises(InvalidParamsError, match="context"):
             await received(client.send_message(asking(task_id=task_id, context_id="other")))
         updates = await received(client.send_message(sending({"send": True}, task_id=task_id)))
-        assert updates[0]["task"]["status"]["state"] == "TASK_STATE_WORKING"
+        assert updates[0]["task"]["status"]["state"] != "TASK_STATE_INPUT_REQUIRED"
         done = folded({}, updates)
         assert done["status"]["state"] == "TASK_STATE_COMPLETED"
         assert done["artifacts"]["reply"] == [{"text": "It rains."}]
