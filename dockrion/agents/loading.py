@@ -33,7 +33,9 @@ _THREADS_IN_MEMORY = (
 )
 
 
-async def load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStack) -> Agent:
+async def load_agent(
+    dockfile: Dockfile, directory: Path, opened: AsyncExitStack, *, token: str | None = None
+) -> Agent:
     """Import the agent's code, open what it opens at start, and create the agent.
 
     Imports and factories run in a thread, since both may take long.
@@ -42,21 +44,23 @@ async def load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStack
         dockfile: Names the agent.
         directory: The Dockfile's directory, where modules are searched first.
         opened: Closes the agent, and what was opened for it.
+        token: The value of `agent.token_env`, if any.
 
     Raises:
         StartError: The code is missing, broken, or not an agent.
     """
-    agent = await _load_agent(dockfile, directory, opened)
+    if dockfile.agent.mode == "url":
+        from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  memory: 0.4 MiB
+
+        agent: Agent = RemoteAgent(dockfile, token)
+    else:
+        agent = await _load_code(dockfile, directory, opened)
     opened.push_async_callback(agent.aclose)
     return agent
 
 
-async def _load_agent(dockfile: Dockfile, directory: Path, opened: AsyncExitStack) -> Agent:
+async def _load_code(dockfile: Dockfile, directory: Path, opened: AsyncExitStack) -> Agent:
     spec = dockfile.agent
-    if spec.mode == "url":
-        from dockrion.agents.remote import RemoteAgent  # noqa: PLC0415  memory: 0.4 MiB
-
-        return RemoteAgent(dockfile)
     if spec.mode == "handler":
         agent = await _load_handler(spec, directory)
         await lifespan.enter(_module(spec), _named(spec), opened)

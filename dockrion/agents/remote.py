@@ -9,29 +9,28 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-import msgspec
 from multidict import CIMultiDict
 
 from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.external import IdleTimeout, until_idle
-from dockrion.agents.response_readers import Part, ProtocolError, is_supported, reader_for
+from dockrion.agents.response_readers import Part, ProtocolError, ResponseReader
+from dockrion.agents.servers import protocol_of
 from dockrion.caller import Caller
 from dockrion.dockfile import Dockfile
 from dockrion.errors import (
     AgentDisconnected,
-    AgentFailed,
     AgentProtocolError,
     AgentTimedOut,
+    InvalidRequest,
     ServiceUnavailable,
 )
 from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
-from dockrion.runs.outcome import Completed, Failed, Outcome
+from dockrion.runs.outcome import Failed, Outcome
 from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
-_ACCEPT = "text/event-stream, application/x-ndjson, application/json"
 _CHECK_TIMEOUT = 2.0
 _STOP_TIMEOUT = 3.0
 _ERROR_BODY_BYTES = 4096
@@ -59,15 +58,18 @@ class RemoteAgent:
 
     Args:
         dockfile: Names the process and its time limits.
+        token: The value of `agent.token_env`, sent with each payload; None to send none.
     """
 
-    input_schema: dict[str, Any] | None = None
     keeps_threads = False
     threads_in_memory = False
 
-    def __init__(self, dockfile: Dockfile) -> None:
+    def __init__(self, dockfile: Dockfile, token: str | None = None) -> None:
         self._spec = spec = dockfile.agent
-        self._ingest = dockfile.streaming.ingest
+        self._token = token
+        self._protocol = protocol_of(dockfile)
+        self.input_schema: dict[str, Any] | None = self._protocol.input_schema
+        self._push_timeout = dockfile.streaming.ingest.idle_timeout
         self._agent = HttpEndpoint(spec.target, spec.connect_timeout)
         self._cancel = HttpEndpoint(spec.cancel_url, _STOP_TIMEOUT) if spec.cancel_url else None
         self._answers: AnswerDelivery | None = None
@@ -88,6 +90,8 @@ class RemoteAgent:
             return abandoned.outcome
         except ProtocolError as error:
             return Failed(str(error), AgentProtocolError.code)
+        except InvalidRequest as error:
+            return Failed(error.message, error.code, error.details)
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
             log(_logger, logging.WARNING, "agent request failed", run_id=session.run_id, reason=repr(error))
             return _connection_failure(error)
@@ -133,30 +137,29 @@ class RemoteAgent:
     async def _post(
         self, call: Call, session: RunSession, idle: IdleTimeout, total: asyncio.Timeout
     ) -> Outcome:
-        body = BytesIO(msgspec.json.encode(call.payload))  # which aiohttp sends in chunks
+        body = BytesIO(self._protocol.body(call))  # which aiohttp sends in chunks
         headers = self._headers(call, session)
         async with self._agent.request("POST", data=body, headers=headers) as response:
             try:
                 if not succeeded(response.status):
                     idle.pause()
-                    return await _error_status(response)
-                if response.status == _ACCEPTED and self._ingest.enabled and call.events_url is not None:
+                    return self._protocol.failure(response.status, await _error_body(response))
+                if response.status == _ACCEPTED and self._protocol.pushes and call.events_url is not None:
                     idle.pause()
                     total.reschedule(None)  # the response is complete; from now on events are pushed
-                    raise _Abandoned(await until_idle(session, self._ingest.idle_timeout))
-                return await _forward(response, session, idle)
+                    raise _Abandoned(await until_idle(session, self._push_timeout))
+                _require_identity(response)
+                reader = self._protocol.reader_for(response.content_type)
+                return await _forward(response, reader, session, idle)
             finally:
                 response.close()  # discards what has not been read
 
     def _headers(self, call: Call, session: RunSession) -> CIMultiDict[str]:
         headers = {
-            "Accept": _ACCEPT,
+            "Accept": self._protocol.accept,
             "Content-Type": "application/json",
-            "X-Dockrion-Run-Id": session.run_id,
-            "X-Dockrion-Agent": self._spec.name,
-            "X-Dockrion-Attempt": str(call.attempt),
-            "X-Dockrion-Events-Url": call.events_url,
-            "X-Dockrion-Input-Url": self._input_url(call),
+            "Authorization": None if self._token is None else f"Bearer {self._token}",
+            **self._protocol.headers(call, session.run_id),
             **call.request.context_headers,
         }
         if self._spec.forward_identity and call.caller is not None:
@@ -164,11 +167,6 @@ class RemoteAgent:
         sent = CIMultiDict(call.request.headers)
         sent.update({name: value for name, value in headers.items() if value is not None})
         return sent
-
-    def _input_url(self, call: Call) -> str | None:
-        """Return where the process fetches the answers to its questions, each at `/<request_id>` below."""
-        run, _, token = (call.events_url or "").rpartition("/events/")
-        return f"{run}/input/{token}" if run and self._ingest.enabled else None
 
     async def _request_stop(self, session: RunSession) -> None:
         """Ask the process to stop a run, as it may not notice that the connection is closed."""
@@ -190,23 +188,22 @@ class RemoteAgent:
                 log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)
 
 
-async def _forward(response: aiohttp.ClientResponse, session: RunSession, idle: IdleTimeout) -> Outcome:
-    """Emit the events in a response while it arrives, and return its outcome."""
+def _require_identity(response: aiohttp.ClientResponse) -> None:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ProtocolError("the agent process's response is compressed, though that was not accepted")
-    content_type = response.content_type
-    # An empty response may have any type: others are refused when the first bytes arrive.
-    reader = reader_for(content_type) if is_supported(content_type) else None
+
+
+async def _forward(
+    response: aiohttp.ClientResponse, reader: ResponseReader, session: RunSession, idle: IdleTimeout
+) -> Outcome:
+    """Emit the events in a response while it arrives, and return its outcome."""
     async for data in response.content.iter_any():
         idle.pause()  # waiting for the backend does not count against the agent
-        reader = reader or reader_for(content_type)
         if (outcome := await _emit(reader.feed(data), session)) is not None:
             await _await_end(response)
             return outcome
         idle.restart()
         await asyncio.sleep(0)  # a response that is always readable must not block the event loop
-    if reader is None:
-        return Completed(b"null")
     return await _emit(reader.end(), session) or Failed(_TRUNCATED, AgentDisconnected.code)
 
 
@@ -229,16 +226,14 @@ async def _emit(parts: Iterator[Part], session: RunSession) -> Outcome | None:
     return None
 
 
-async def _error_status(response: aiohttp.ClientResponse) -> Failed:
-    """Return the outcome of a request whose response has an error status."""
+async def _error_body(response: aiohttp.ClientResponse) -> str:
+    """Return the beginning of the body of a response with an error status."""
     body = b""
     with suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
             while len(body) < _ERROR_BODY_BYTES and (data := await response.content.readany()):
                 body += data
-    text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
-    details = {"status": response.status, "body": text}
-    return Failed(f"the agent process responded with status {response.status}", AgentFailed.code, details)
+    return body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
 
 
 def _connection_failure(error: Exception) -> Failed:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from dockrion.dockfile.annotations import Callable, Factory, NonEmpty, doc, matching
+from dockrion.dockfile.annotations import Callable, EnvVar, Factory, NonEmpty, doc, matching
 
 Url = Annotated[
     str,
@@ -47,6 +47,17 @@ class AgentSpec(Struct, frozen=True):
     url: Annotated[
         Url | None,
         doc("Address of an agent process that already runs; ignored with a handler or an entrypoint."),
+    ] = None
+    protocol: Annotated[
+        Literal["dockrion", "openai"] | None,
+        doc("What the server at `url` speaks: `openai` for an OpenAI-compatible API; null: `dockrion`."),
+    ] = None
+    model: Annotated[
+        NonEmpty | None, doc("Model that the server at `url` is asked for; required with protocol `openai`.")
+    ] = None
+    token_env: Annotated[
+        EnvVar | None,
+        doc("Environment variable with the key or token for `url`, sent as `Authorization: Bearer`."),
     ] = None
     cancel_url: Annotated[Url | None, doc("URL that receives a POST when a run is stopped.")] = None
     input_url: Annotated[

@@ -42,6 +42,7 @@ def confidential_values(
     for caller, key in credentials.api_keys:
         yield Confidential(("auth", "api_keys"), f"a key of {caller}", key)
     for keys, name, value in (
+        (("agent", "token_env"), "the token for agent.url", credentials.agent_token),
         (("streaming", "ingest", "token_env"), "the token for pushing", credentials.ingest_token),
         (("auth", "jwt", "public_key_env"), "the verification key", credentials.public_key),
         (("auth", "oauth2", "client_secret_env"), "the client secret", (credentials.client or ("", ""))[1]),

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from dockrion.dockfile.agent_structs import AgentSpec
 from dockrion.dockfile.auth_structs import ApiKeysSpec, AuthSpec, OAuth2Spec
 from dockrion.dockfile.observability_structs import LangfuseSpec, TracingSpec
 from dockrion.dockfile.problems import KeyPath, dotted
@@ -38,6 +39,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """The credentials of one service.
 
     Attributes:
+        agent_token: The key or token for `agent.url`, or None if the Dockfile names no variable for it.
         ingest_token: The token for pushing events, or None if the Dockfile names no variable for it.
         api_keys: Pairs of caller name and key.
         public_key: The key that verifies JWTs; with an HS algorithm, the shared secret.
@@ -49,6 +51,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         missing: One line for each variable that must be set and is not, or is malformed.
     """
 
+    agent_token: str | None = None
     ingest_token: str | None = None
     api_keys: list[tuple[str, str]] = []
     public_key: str | None = None
@@ -76,6 +79,7 @@ def read_credentials(dockfile: Dockfile, variables: Mapping[str, str]) -> Creden
     observability = dockfile.observability
     reader = _Reader(variables)
     return Credentials(
+        agent_token=reader.agent_token(dockfile.agent),
         ingest_token=reader.token("streaming.ingest.token_env", dockfile.streaming.ingest.token_env),
         api_keys=reader.api_keys(auth.api_keys) if auth.mode == "api_key" else [],
         public_key=reader.value("auth.jwt.public_key_env", auth.jwt.public_key_env)
@@ -123,6 +127,14 @@ class _Reader:
         if not value:
             self.missing.append(f"{field}: {variable} is not set")
         return value
+
+    def agent_token(self, spec: AgentSpec) -> str | None:
+        if spec.mode != "url" or spec.token_env is None:
+            return None
+        token = self.token("agent.token_env", spec.token_env)
+        if token and not _HEADER_VALUE.fullmatch(token):
+            self.missing.append(f"agent.token_env: {spec.token_env} has characters that no header may have")
+        return token
 
     def client(self, spec: OAuth2Spec) -> tuple[str, str] | None:
         client_id = self.token("auth.oauth2.client_id_env", spec.client_id_env)

@@ -36,14 +36,18 @@ def warn_of_protocols(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     if dockfile.openai != OpenAISpec() and "openai" not in protocols:
         diagnostics.warn(("openai",), "no effect without openai in expose.protocols")
     if not protocols:
-        if dockfile.agent.chat != "messages":
+        if dockfile.agent.chat != "messages" and not _asks_chat_model(dockfile):
             diagnostics.warn(_CHAT, "no effect without expose.protocols")
         return
     if "mcp" in protocols:
         _warn_of_tool(dockfile, diagnostics)
     if _CONVERSATIONS.isdisjoint(protocols):
         return
-    _warn_of_payloads(dockfile, diagnostics)
+    if (reason := unfit_payload(dockfile)) is not None:
+        field = dockfile.agent.chat_spec.field
+        keys: KeyPath = _PROTOCOLS if field is None else (*_CHAT, "field")
+        hint = "" if field is not None else "; agent.chat can name a field for the last question"
+        diagnostics.warn(keys, f"conversations become payloads with {reason}{hint}")
     auth = dockfile.auth
     if (
         "openai" in protocols
@@ -63,34 +67,41 @@ def _warn_of_tool(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     if not dockfile.agent.description:
         message = "without it, clients of mcp do not tell their models what the tool does"
         diagnostics.warn(("agent", "description"), message)
-    if dockfile.io_schema.input is None and dockfile.agent.mode != "handler":
+    described = dockfile.agent.mode == "handler" or _asks_chat_model(dockfile)
+    if dockfile.io_schema.input is None and not described:
         message = "without it, clients of mcp do not tell their models what the tool takes"
         diagnostics.warn(("io_schema", "input"), message)
 
 
-def _warn_of_payloads(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
-    """Warn if `io_schema.input` does not let the payloads through that conversations become."""
+def unfit_payload(dockfile: Dockfile) -> str | None:
+    """Return what a conversation's payload has, and why `io_schema.input` does not let it through.
+
+    Returns:
+        `messages, and io_schema.input refuses it`, for example; None if it does let it through.
+    """
     schema, field = dockfile.io_schema.input, dockfile.agent.chat_spec.field
     if schema is None:
-        return
+        return None
     name, expected = ("messages", "array") if field is None else (field, "string")
-    keys: KeyPath = (*_CHAT, "field") if field is not None else _PROTOCOLS
     properties = schema.get("properties") or {}
     if not _may_be(schema.get("type", "object"), "object"):
         reason = f"expects {_types(schema['type'])}"
     elif name in properties:
         declared = _declared_type(properties[name])
         if _may_be(declared, expected):
-            return
+            return None
         reason = f"expects {_types(declared)} there, not {_types(expected)}"
     elif schema.get("additionalProperties") is False:
         reason = "refuses it"
     elif properties:
         reason = "does not name it"
     else:
-        return
-    hint = "" if field is not None else "; agent.chat can name a field for the last question"
-    diagnostics.warn(keys, f"conversations become payloads with {name}, and io_schema.input {reason}{hint}")
+        return None
+    return f"{name}, and io_schema.input {reason}"
+
+
+def _asks_chat_model(dockfile: Dockfile) -> bool:
+    return dockfile.agent.mode == "url" and dockfile.agent.protocol == "openai"
 
 
 def _declared_type(schema: Any) -> Any:

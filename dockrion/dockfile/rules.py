@@ -9,7 +9,13 @@ from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
-from dockrion.dockfile.agent_structs import AgentSpec
+from dockrion.dockfile.agent_rules import (
+    check_agent,
+    check_agent_name,
+    check_forward_headers,
+    warn_of_credentials,
+    warn_of_server,
+)
 from dockrion.dockfile.auth_rules import check_auth, check_jwt, check_roles
 from dockrion.dockfile.decode import Diagnostics
 from dockrion.dockfile.expose_structs import PROXY_FORM, ExposeSpec
@@ -23,14 +29,6 @@ from dockrion.dockfile.structs import Dockfile, SecretsSpec
 from dockrion.dockfile.webhooks_rules import check_webhooks, warn_of_filtered_events
 from dockrion.events import EventFilter
 
-# Headers of one connection (RFC 9110, 7.6.1), and those that describe this body and the expected response.
-_NOT_FORWARDED = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
-        *("te", "trailer", "transfer-encoding", "upgrade", "host", "expect", "accept", "accept-encoding"),
-        *("content-encoding", "content-length", "content-type"),
-    }
-)
 _REDIS_URL = re.compile(r"(unix|rediss?(?P<several>\+(cluster|sentinel))?)://(?P<rest>.*)")
 
 
@@ -60,7 +58,8 @@ def check_policies(dockfile: Dockfile, value: dict[str, Any], diagnostics: Diagn
             section = section.get(parent) or {}
         if name in section and section[name] is None:
             diagnostics.warn((*parents, name), f"the section is empty, so {consequence}, as without it")
-    _warn_of_credentials(dockfile, diagnostics)
+    warn_of_credentials(dockfile, diagnostics)
+    warn_of_server(dockfile, diagnostics)
     warn_of_filtered_events(dockfile, diagnostics)
     warn_of_protocols(dockfile, diagnostics)
     agent = dockfile.agent
@@ -78,40 +77,6 @@ _EMPTY_SECTIONS: dict[KeyPath, str] = {
     ("policies", "safety"): "nothing is redacted or refused",
     ("policies", "tools"): "the agent may call every tool",
 }
-
-
-def _agent(agent: AgentSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
-    if not agent.target:
-        diagnostics.error(keys, "expected at least one of handler, entrypoint, url")
-    elif agent.mode == "entrypoint" and agent.framework is None:
-        diagnostics.error((*keys, "framework"), "required with an entrypoint alone, but missing")
-
-
-def _agent_name(name: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
-    if name.endswith("-"):
-        diagnostics.error(keys, f"expected no hyphen at the end, got {diagnostics.format_value(name)}")
-
-
-def _forward_headers(headers: list[str], keys: KeyPath, diagnostics: Diagnostics) -> None:
-    names = [header.lower() for header in headers]
-    for index, name in enumerate(names):
-        if name in _NOT_FORWARDED or name.startswith("sec-websocket-"):
-            message = f"{name} is about the connection or the body, and is never forwarded (RFC 9110, 7.6.1)"
-            diagnostics.error((*keys, index), message)
-        elif name == "traceparent" or name.startswith("x-dockrion-"):
-            diagnostics.error((*keys, index), f"{name} is set by this service")
-        elif name in names[:index]:
-            diagnostics.error((*keys, index), f"{name} is listed twice")
-
-
-def _warn_of_credentials(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
-    auth, credentials = dockfile.auth, {"authorization", "cookie"}
-    if auth is not None and auth.mode == "api_key":
-        credentials.add(auth.api_keys.header.lower())
-    for index, header in enumerate(dockfile.agent.forward_headers):
-        if header.lower() in credentials:
-            message = f"{header} has callers' credentials, with which the agent can act as them"
-            diagnostics.warn(("agent", "forward_headers", index), message)
 
 
 def _expose(expose: ExposeSpec, keys: KeyPath, diagnostics: Diagnostics) -> None:
@@ -251,13 +216,13 @@ def _tracing(tracing: TracingSpec | bool, keys: KeyPath, diagnostics: Diagnostic
 
 
 _RULES: dict[KeyPath, Callable[[Any, KeyPath, Diagnostics], None]] = {
-    ("agent",): _agent,
-    ("agent", "name"): _agent_name,
+    ("agent",): check_agent,
+    ("agent", "name"): check_agent_name,
     ("agent", "url"): _url,
     ("agent", "cancel_url"): _url,
     ("agent", "health_url"): _url,
     ("agent", "input_url"): _url,
-    ("agent", "forward_headers"): _forward_headers,
+    ("agent", "forward_headers"): check_forward_headers,
     ("agent", "chat"): check_chat,
     ("io_schema", "input"): check_schema,
     ("io_schema", "output"): check_schema,

@@ -107,7 +107,7 @@ def _ignored(dockfile: Dockfile) -> Iterator[str]:
     for mode in ("entrypoint", "url"):
         if mode != agent.mode and getattr(agent, mode) is not None:
             yield f"agent.{mode} (the {agent.mode} is invoked)"
-    for name in ("cancel_url", "health_url", "input_url"):
+    for name in ("protocol", "model", "token_env", "cancel_url", "health_url", "input_url"):
         if agent.mode != "url" and getattr(agent, name) is not None:
             yield f"agent.{name} (the {agent.mode} is invoked)"
     arguments = dockfile.arguments

@@ -16,6 +16,7 @@ from dockrion.errors import (
     AppendRefused,
     DockrionError,
     InvalidOutput,
+    InvalidRequest,
     ServiceUnavailable,
 )
 from dockrion.runs.tool_policy import ToolDenied
@@ -94,6 +95,7 @@ _EXCEPTIONS: dict[str, type[DockrionError]] = {
     AgentProtocolError.code: AgentProtocolError,
     AgentPolicyViolation.code: AgentPolicyViolation,
     DockrionError.code: DockrionError,
+    InvalidRequest.code: InvalidRequest,
     InvalidOutput.code: InvalidOutput,
     SHUTDOWN: ServiceUnavailable,
 }

@@ -159,7 +159,8 @@ class Service:
         folder = loaded.path.parent
         self._tools.enforce()
         await guard_tools(self.dockfile, folder)
-        self._lifespan = Lifespan(partial(load_agent, self.dockfile, folder))
+        token = loaded.credentials.agent_token
+        self._lifespan = Lifespan(partial(load_agent, self.dockfile, folder, token=token))
         agent = await self._lifespan.agent()
         self._use_types(await load_types(agent, self.dockfile))
         self._custom_ids = await load_id_generator(self.dockfile, folder)

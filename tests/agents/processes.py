@@ -194,7 +194,9 @@ def bytes_of(content_type: str, data: bytes, *, status: str = "200 OK") -> Handl
 
 
 @asynccontextmanager
-async def remote(url: str, *, ingest: float | None = None, **spec: Any) -> AsyncIterator[RemoteAgent]:
+async def remote(
+    url: str, *, ingest: float | None = None, token: str | None = None, schema: Any = None, **spec: Any
+) -> AsyncIterator[RemoteAgent]:
     """Create the agent for a URL, without the Dockfile's limits on timeouts."""
     streaming = StreamingSpec(ingest=IngestSpec(enabled=ingest is not None))
     if ingest is not None:
@@ -204,10 +206,11 @@ async def remote(url: str, *, ingest: float | None = None, **spec: Any) -> Async
         Dockfile(
             version="1.0",
             agent=AgentSpec(name="tested", url=url, **spec),
-            io_schema=IoSchemaSpec(),
+            io_schema=IoSchemaSpec(input=schema),
             expose=ExposeSpec(),
             streaming=streaming,
-        )
+        ),
+        token,
     )
     try:
         yield agent

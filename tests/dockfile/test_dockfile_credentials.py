@@ -255,3 +255,24 @@ def observed(tmp_path: Path, observability: dict[str, object], **variables: str)
     content = {"version": "1.0", "agent": {"name": "bot", "handler": "app:handle"}}
     (tmp_path / "Dockfile.yaml").write_text(json.dumps({**content, "observability": observability}))
     return load(tmp_path / "Dockfile.yaml", environ=variables)
+
+
+@pytest.mark.parametrize(
+    ("value", "token", "missing"),
+    [
+        ("a token\n", "a token", []),
+        ("", "", ["agent.token_env: KEY is not set"]),
+        ("a\nb", "a\nb", ["agent.token_env: KEY has characters that no header may have"]),
+        ("é", "é", ["agent.token_env: KEY has characters that no header may have"]),
+    ],
+    ids=["set", "not set", "line break", "not ASCII"],
+)
+def test_the_token_of_an_agents_url_is_fit_for_a_header(value: str, token: str, missing: list[str]) -> None:
+    bot = AgentSpec(name="bot", url="http://h/", token_env="KEY")
+    found = read_credentials(Dockfile("1.0", bot, IoSchemaSpec(), ExposeSpec()), {"KEY": value})
+    assert (found.agent_token, found.missing) == (token, missing)
+
+
+def test_the_token_of_an_agents_url_is_confidential(write: Callable[..., Path]) -> None:
+    path = write("agent: {name: bot, url: 'http://h/', token_env: KEY}")
+    assert LONG in load(path, environ={"KEY": LONG}).confidential

@@ -1,0 +1,58 @@
+"""What the server at `agent.url` speaks: Dockrion's own protocol, or that of others (`agent.protocol`)."""
+
+from typing import Any, Protocol
+
+from dockrion.agents.response_readers import ResponseReader
+from dockrion.dockfile import Dockfile
+from dockrion.runs.agent import Call
+from dockrion.runs.outcome import Failed
+
+
+class ServerProtocol(Protocol):
+    """How a server is asked, and how its responses are read. No I/O.
+
+    Attributes:
+        accept: The media types of its responses, for the header `Accept`.
+        input_schema: The JSON Schema of the payloads that it understands, None for any.
+        pushes: Whether a server that responds with 202 pushes the run's events.
+    """
+
+    accept: str
+    input_schema: dict[str, Any] | None
+    pushes: bool
+
+    def body(self, call: Call) -> bytes:
+        """Return the body of a request.
+
+        Raises:
+            InvalidRequest: The payload cannot be sent.
+        """
+
+    def headers(self, call: Call, run_id: str) -> dict[str, str | None]:
+        """Return the headers that the protocol adds to a request; those that are None are not sent."""
+
+    def reader_for(self, content_type: str) -> ResponseReader:
+        """Return a reader for a response of a media type.
+
+        Raises:
+            ProtocolError: The server does not respond with it.
+        """
+
+    def failure(self, status: int, body: str) -> Failed:
+        """Return the outcome of a request that was not successful.
+
+        Args:
+            status: The status of the response.
+            body: The beginning of its body.
+        """
+
+
+def protocol_of(dockfile: Dockfile) -> ServerProtocol:
+    """Return what the agent's server speaks; a module is imported only if its protocol is used."""
+    if dockfile.agent.protocol == "openai":
+        from dockrion.agents.servers.openai import ChatCompletions  # noqa: PLC0415  memory
+
+        return ChatCompletions(dockfile)
+    from dockrion.agents.servers.dockrion import AgentProcess  # noqa: PLC0415  memory
+
+    return AgentProcess(dockfile)
