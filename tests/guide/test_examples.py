@@ -88,7 +88,7 @@ class Walk:
             case "python":
                 (self._folder / block.file_name).write_text(block.text)
             case "yaml" if "version:" in block.text:
-                (self._folder / "Dockfile.yaml").write_text(block.text)
+                (self._folder / "Dockfile.yaml").write_text(_LOCALHOST.sub(self._known_url, block.text))
             case "console":
                 for dockfile, port, role in _SERVES.findall(block.text):
                     path = self._directory / (dockfile or "Dockfile.yaml")
@@ -104,6 +104,10 @@ class Walk:
         output, self._directory = shell_session(here, self._directory, **variables)
         assert shows(output, block.output), (block.text, block.output, output)
         self.printed.append((block.text, output))
+
+    def _known_url(self, match: re.Match[str]) -> str:
+        """Return the URL of a service that the page has described, any other URL as it is."""
+        return self._url(match[2], match[1]) if match[2] in self._dockfiles else match[0]
 
     def _url(self, port: str, scheme: str = "http") -> str:
         dockfile, role = self._dockfiles[port]

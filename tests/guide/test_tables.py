@@ -319,8 +319,9 @@ def test_ways_to_run_an_agent_on_the_page() -> None:
 
 
 def test_headers_for_agent_processes() -> None:
-    source = (ROOT / "dockrion/agents/remote.py").read_text()
-    sent = set(re.findall(r'"(X-Dockrion-[\w-]+)":', source))
+    modules = (ROOT / "dockrion/agents" / name for name in ("remote.py", "servers/dockrion.py"))
+    source = "".join(module.read_text() for module in modules)
+    sent = set(re.findall(r'"(X-Dockrion-[\w-]+|Authorization)":', source))
     sent |= CallerRequest("a", request_id="b", tracestate="c").context_headers.keys()
     about_the_caller = set(re.findall(r"X-Dockrion-[\w-]+", read(page("authentication"))))
     assert {
