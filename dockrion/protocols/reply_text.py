@@ -48,7 +48,9 @@ class ReplyText(msgspec.Struct, frozen=True):
     def after_tokens(self, contents: Sequence[bytes], origin: Origin) -> "ReplyText":
         """Return the text after consecutive tokens with the same origin."""
         contents = [content for content in contents if content != EMPTY_TEXT]
-        if not contents or self.continued_by(origin):
+        if not contents:
+            return self
+        if self.continued_by(origin):
             return self.with_pieces(contents)
         messages = self.messages.after_token(origin.message_id or "", origin.source or "")
         return ReplyText(self._begun(), messages).with_pieces(contents)

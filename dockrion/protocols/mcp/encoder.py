@@ -167,10 +167,10 @@ class _Writer:
         if self.state.incomplete:
             return
         before = self.state.reply
+        goes_on = before.continued_by(run.origin)
         reply = before.after_tokens(run.contents, run.origin)
-        if before.continued_by(run.origin) or reply is not before:
-            changed = not before.continued_by(run.origin)
-            texts = texts_after(self.state.open_texts, run, None, changed=changed)
+        if goes_on or reply is not before:
+            texts = texts_after(self.state.open_texts, run, None, changed=not goes_on)
             self.state = _replace(self.state, reply=reply, open_texts=texts)
 
     def _write_started(self, entry: Entry) -> None:
