@@ -22,6 +22,8 @@ from dockrion.protocols.json_rpc import INTERNAL_ERROR, error_response
 from dockrion.protocols.numbered_frames import frame, text_frames
 from dockrion.protocols.token_runs import continuing
 
+_LINE_ENDS = tuple((each.encode(), f"\\u{ord(each):04x}".encode()) for each in "\x85\u2028\u2029")
+
 
 class StreamEncoder(msgspec.Struct, frozen=True):
     """Writes the stream of a task.
@@ -42,7 +44,7 @@ class StreamEncoder(msgspec.Struct, frozen=True):
     def encode(self, state: StreamState, entries: Sequence[Entry]) -> tuple[bytes, StreamState]:
         if (continued := continuing(state.open_texts, entries)) is not None:
             first, texts = entries[0].sequence, continued[1]
-            return self._texts(range(first, first + len(texts)), texts), state
+            return _one_line_each(self._texts(range(first, first + len(texts)), texts)), state
         updates, frames = Updates(self.options, state), []
         written, number = 0, 0  # the event of the last frame, and its number
         for sequence, update in updates.read(entries):
@@ -59,7 +61,7 @@ class StreamEncoder(msgspec.Struct, frozen=True):
                 frames.append(frame(self.writer.output_update(update.value), sequence, number))
             else:
                 frames.append(frame(self.writer.status_update(update), sequence, number))
-        return b"".join(frames), updates.state
+        return _one_line_each(b"".join(frames)), updates.state
 
     def encode_gap(self, _state: StreamState, gap: Gap) -> tuple[bytes, StreamState]:
         if gap.first_available <= gap.requested:  # another run with this id
@@ -68,6 +70,10 @@ class StreamEncoder(msgspec.Struct, frozen=True):
 
     def encode_control(self, _state: StreamState, control: Control) -> bytes:
         return self._error_frame(INTERNAL_ERROR, msgspec.structs.asdict(control)["message"], control.type)
+
+    def opening(self, task: Object) -> bytes:
+        """Return the frame that begins a stream with the whole task; it has no id."""
+        return _one_line_each(frame(self.writer.task_response(task), 0, 0))
 
     def _texts(self, sequences: Sequence[int], pieces: Sequence[bytes]) -> bytes:
         return text_frames(self.writer.reply_format(append=True), sequences, pieces)
@@ -155,6 +161,15 @@ class TaskEncoder(msgspec.Struct, frozen=True):
 
     def encode_control(self, _state: Snapshot, _control: Control) -> bytes:
         return b""
+
+
+def _one_line_each(frames: bytes) -> bytes:
+    """Escape what ends a line for some clients, a2a-sdk among them, but not in the format of the stream."""
+    if frames.isascii():
+        return frames
+    for character, escaped in _LINE_ENDS:
+        frames = frames.replace(character, escaped)
+    return frames
 
 
 def _after_gap(gap: Gap) -> StreamState:

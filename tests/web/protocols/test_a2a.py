@@ -19,6 +19,7 @@ from dockrion import StreamContext
 from dockrion.protocols.a2a.objects import Version
 from tests.conftest import Serve
 from tests.protocols.a2a.tasks import folded, simplified
+from tests.protocols.logs import HOSTILE_TEXTS
 from tests.support import wait_until
 from tests.web.answering import SCHEMA, asks
 from tests.web.credentials import api_keys, key_of
@@ -141,6 +142,26 @@ async def test_watcher_of_a_task_gets_what_it_is_and_what_follows(serve: Serve, 
         assert folded({}, updates)["artifacts"]["reply"] == [{"text": "firstlast"}]
         assert folded({}, updates)["status"]["state"] == "TASK_STATE_COMPLETED"
         assert agent.stopped == []
+
+
+@EVERY_VERSION
+async def test_texts_that_are_hard_to_carry(serve: Serve, version: Version) -> None:
+    texts = [*HOSTILE_TEXTS, *"\x0b\x0c\x1c\x85\u2028\u2029"]
+
+    async def echoes(_: Any, context: StreamContext) -> str:
+        for text in texts:
+            await context.emit_token(text)
+            await context.emit_reasoning(text)
+        await context.ask("\u2028?")
+        return "unused"
+
+    served = await serve(echoes, expose=A2A)
+    async with sdk(served, version) as client:
+        updates = await received(client.send_message(asking(context_id="\u2028\x85")))
+        found = folded({}, updates)
+        assert found["artifacts"]["reply"] == [{"text": "".join(texts)}]
+        (again,) = await received(client.subscribe(SubscribeToTaskRequest(id=found["id"])))
+        assert folded({}, [again]) == found
 
 
 @EVERY_VERSION

@@ -28,7 +28,7 @@ from dockrion.protocols.a2a.requests import (
 )
 from dockrion.protocols.a2a.updates import UpdateOptions
 from dockrion.protocols.json_rpc import INVALID_PARAMS, Id, Request, RpcError, params_of, result_response
-from dockrion.protocols.numbered_frames import Cursor, frame, parse_cursor
+from dockrion.protocols.numbered_frames import Cursor, parse_cursor
 from dockrion.web import parameters
 from dockrion.web.access import RUN_ID
 from dockrion.web.invoke import run_headers
@@ -79,8 +79,7 @@ async def stream(request: web.Request, rpc: Request, version: Version) -> web.St
     encoder = _encoder(request, sent.run, rpc, version, sent.answered or 0)
     if sent.answered is None:
         task = encoder.writer.task(Status("submitted", msgspec.json.encode(sent.run.created_at)))
-        opening = frame(encoder.writer.task_response(task), 0, 0)
-        resumption = Resumption(0, encoder.start(), opening, encoder.start())
+        resumption = Resumption(0, encoder.start(), encoder.opening(task), encoder.start())
     else:
         resumption = await _snapshot(request, sent.run, encoder)
     return await stream_new_run(
@@ -201,8 +200,7 @@ async def _snapshot(request: web.Request, run: Run, encoder: StreamEncoder) -> R
     async with service.replays:
         found = await resume(service.backend, ref, TaskEncoder(encoder.options), lambda *_: None)
     state: Snapshot = found.state
-    opening = frame(encoder.writer.task_response(state.task(encoder.writer)), 0, 0)
-    return Resumption(found.after, state.stream, opening, state.stream)
+    return Resumption(found.after, state.stream, encoder.opening(state.task(encoder.writer)), state.stream)
 
 
 def _encoder(request: web.Request, run: Run, rpc: Request, version: Version, answered: int) -> StreamEncoder:
