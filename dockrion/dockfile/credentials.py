@@ -46,7 +46,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         client: This service's client id and secret for token introspection.
         webhook_secrets: The secrets that sign webhooks, by the name of their variable.
         tracing_headers: The headers for the collector; None if the Dockfile names no variable for them.
-        standard_headers: Those of the standard variables of OpenTelemetry, if requests and runs are traced.
+        standard_headers: Those of the standard variables of OpenTelemetry, if requests and runs are traced; a
+            malformed one as a whole, by the name of its variable.
         langfuse_keys: The keys for Langfuse; None unless it is enabled.
         missing: One line for each variable that must be set and is not, or is malformed.
     """
@@ -171,8 +172,13 @@ class _Reader:
         return dict(headers or ())
 
     def standard_headers(self) -> list[tuple[str, str]]:
-        entries = (entry for name in _STANDARD_HEADERS for entry in self._variables.get(name, "").split(","))
-        return [header for entry in entries for header in _parse_headers(entry) or ()]
+        found: list[tuple[str, str]] = []
+        for name in _STANDARD_HEADERS:
+            for entry in self._variables.get(name, "").split(","):
+                headers = _parse_headers(entry)
+                # OpenTelemetry logs what is malformed.
+                found += [(name, entry.strip())] if headers is None else headers
+        return found
 
     def langfuse_keys(self, spec: LangfuseSpec) -> LangfuseKeys | None:
         if not spec.enabled:

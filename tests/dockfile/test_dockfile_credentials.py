@@ -198,6 +198,13 @@ def test_the_secrets_of_webhooks_are_read_masked_and_reported_if_missing(tmp_pat
     ]
 
 
+def test_malformed_headers_of_the_standard_variables_are_masked_as_a_whole(tmp_path: Path) -> None:
+    loaded = observed(
+        tmp_path, {"tracing": True}, OTEL_EXPORTER_OTLP_HEADERS="x-team=a, authorization: Bearer the-token"
+    )
+    assert loaded.confidential == ["authorization: Bearer the-token"]
+
+
 def test_headers_for_the_collector_are_read_and_masked(tmp_path: Path) -> None:
     loaded = observed(
         tmp_path,
@@ -213,6 +220,7 @@ def test_headers_for_the_collector_are_read_and_masked(tmp_path: Path) -> None:
         "Bearer the-token,1",
         "the-token,1",
         "of-the-variables",
+        "malformed",
         "of-the-other-variable",
     ]
     assert loaded.warnings == []
