@@ -34,6 +34,7 @@ _LOOK_SECONDS = 0.05
 _REPEAT_SECONDS = 60.0
 _MAX_MESSAGES = 100
 _OTEL = "opentelemetry."
+_PROTOCOL = "http/protobuf"
 _logger = logging.getLogger(__name__)
 
 
@@ -147,11 +148,26 @@ def _exporters(spec: TracingSpec, credentials: Credentials) -> Iterator[HttpExpo
     named = spec.exporter or os.environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
     for name in dict.fromkeys(part.strip() for part in named.split(",")):
         if name == "otlp":
+            if spec.endpoint is None:
+                _check_protocol()
             yield collector_exporter(spec, credentials.tracing_headers)
         elif name == "console":
             yield LogExporter()
         elif name != "none":
             raise ValueError(f"OTEL_TRACES_EXPORTER: expected otlp, console or none, got {name!r:.100}")
+
+
+def _check_protocol() -> None:
+    """Check that the standard variables name no protocol but that of the exporter, with another port."""
+    for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = os.environ.get(variable, "").strip()
+        if protocol not in ("", _PROTOCOL):
+            raise ValueError(
+                f"{variable}: expected {_PROTOCOL}, got {protocol!r:.100}; "
+                "name a collector's port for HTTP as the endpoint"
+            )
+        if protocol:  # the other variable does not count
+            return
 
 
 def _queue(exporter: SpanExporter) -> SpanProcessor:

@@ -132,6 +132,11 @@ async def test_what_a_caller_has_decided_to_sample_is_sent(serve: Serve, collect
             "zipkin",
             "OTEL_TRACES_EXPORTER: expected otlp, console or none, got 'zipkin'",
         ),
+        (
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "grpc",
+            "PROTOCOL: expected http/protobuf, got 'grpc'",
+        ),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "max_queue_size must be a positive integer"),
     ],
 )
@@ -142,6 +147,17 @@ def test_a_service_does_not_start_with_variables_that_are_not_supported(
     loaded = dockfile(tmp_path, {"observability": {"tracing": True}})
     with pytest.raises(StartError, match=message):
         optional_parts.tracing(loaded, Redactor())
+
+
+async def test_the_protocol_of_another_endpoint_does_not_count(
+    serve: Serve, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    served = await serve(look_up, observability={"tracing": {"endpoint": collector.url}})
+    await invoke_and_flush(served)
+    assert collector.named("look up")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    await serve(look_up, observability={"tracing": True})
 
 
 async def test_a_provider_that_is_set_already_is_used_and_kept(
