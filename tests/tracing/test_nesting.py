@@ -1,6 +1,7 @@
 """Spans within a run: of the agent's own code, of its steps and of its tools."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -34,6 +35,16 @@ async def in_a_thread_of_asyncio(_: Any) -> None:
     await asyncio.to_thread(work)
 
 
+def in_a_thread_of_its_own(_: Any) -> None:
+    def work() -> None:
+        with own("span of the agent"):
+            pass
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+    thread.start()
+    thread.join()
+
+
 def in_the_thread_of_a_handler(_: Any) -> None:
     with own("span of the agent"):
         pass
@@ -46,7 +57,14 @@ def in_a_generator(_: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("endpoint", ["/runs", "/invoke"])
 @pytest.mark.parametrize(
-    "agent", [in_a_task, in_a_thread_of_asyncio, in_the_thread_of_a_handler, in_a_generator]
+    "agent",
+    [
+        in_a_task,
+        in_a_thread_of_asyncio,
+        in_a_thread_of_its_own,
+        in_the_thread_of_a_handler,
+        in_a_generator,
+    ],
 )
 async def test_spans_of_the_agent_are_in_that_of_its_run(
     collector: Collector, serve: Serve, agent: Callable[..., Any], endpoint: str
