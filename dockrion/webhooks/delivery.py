@@ -109,7 +109,7 @@ class DeliveryTask:
             async with receiver.slot():
                 if not await self._extend_lease(event):
                     return False
-                content = message.encode(self._delivery, event.entry)
+                content = message.encode(self._delivery, event.entry, url)
                 by_caller = target.name == CALLER
                 result = await self._shared.sender.send(
                     url, target.secret, content, by_caller=by_caller, request=event.request

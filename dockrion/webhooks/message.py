@@ -45,18 +45,32 @@ class Message(NamedTuple):
     Attributes:
         id: Its `webhook-id`.
         body: Its body.
+        headers: Further headers, None for none.
     """
 
     id: str
     body: bytes
+    headers: dict[str, str] | None = None
 
 
-def encode(delivery: Delivery, entry: Entry) -> Message:
-    """Return the message about an event."""
+def encode(delivery: Delivery, entry: Entry, url: str = "") -> Message:
+    """Return the message about an event.
+
+    Args:
+        delivery: What it is a part of.
+        entry: The event.
+        url: Where the message goes; a caller's may say that it is one of another protocol.
+    """
     status = _STATUS.get(entry.type)
     event_type = status or entry.type.replace(CUSTOM_PREFIX, "custom.", 1)
     data = WebhookData(delivery.run_id, status or "running", msgspec.Raw(entry.data))
     body = WebhookBody(f"run.{event_type}", datetime.fromtimestamp(entry.emitted_at, UTC), data)
     # A storage that was set back may give the sequence to another event of the run.
     event = f"{delivery.incarnation}:{entry.sequence}:{entry.emitted_at!r}"
-    return Message(f"msg_{sha256(event.encode()).hexdigest()[:32]}", _encoder.encode(body))
+    message_id = f"msg_{sha256(event.encode()).hexdigest()[:32]}"
+    if "#" in url:
+        from dockrion.protocols.a2a.push import push_of  # noqa: PLC0415  memory: only where a caller wants it
+
+        if (push := push_of(url)) is not None:
+            return Message(message_id, push.body(delivery.run_id, entry), push.headers)
+    return Message(message_id, _encoder.encode(body))

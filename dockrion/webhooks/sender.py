@@ -107,6 +107,7 @@ class Sender:
             "webhook-id": message.id,
             "webhook-timestamp": str(now),
             **request.context_headers,
+            **(message.headers or {}),
             "webhook-signature": await in_thread_if_large(sign, len(message.body), "dockrion-sign"),
         }
         client = self._to_callers if by_caller else self._to_targets

@@ -22,6 +22,8 @@ def agent_card(dockfile: Dockfile, url: str) -> dict[str, Any]:
     description = agent.description or f"The agent {agent.name}."
     named = {"name": agent.name, "description": description}
     interface = {"url": f"{url}{PATH}", "protocolBinding": "JSONRPC"}
+    webhooks = dockfile.webhooks_spec
+    pushes = webhooks is not None and bool(webhooks.allowed_hosts)
     card = {
         **named,
         "version": metadata.version or _NO_VERSION,
@@ -29,7 +31,7 @@ def agent_card(dockfile: Dockfile, url: str) -> dict[str, Any]:
         "protocolVersion": "0.3.0",
         "url": f"{url}{PATH}",
         "preferredTransport": "JSONRPC",
-        "capabilities": {"streaming": True, "pushNotifications": False},
+        "capabilities": {"streaming": True, "pushNotifications": pushes},
         "defaultInputModes": _MEDIA_TYPES,
         "defaultOutputModes": _MEDIA_TYPES,
         "skills": [{"id": agent.name, **named, "tags": metadata.tags or [agent.name]}],

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dockrion.protocols.a2a.errors import CONTENT_TYPE_NOT_SUPPORTED
+from dockrion.protocols.a2a.push import PushConfig
 from dockrion.protocols.conversation import AUDIO_FORMATS, Conversation
 from dockrion.protocols.json_rpc import INVALID_PARAMS, RpcError
 
@@ -59,15 +60,15 @@ class Configuration(_Struct):
 
     return_immediately: bool = False
     blocking: bool | None = None
-    task_push_notification_config: dict[str, Any] | None = None
-    push_notification_config: dict[str, Any] | None = None
+    task_push_notification_config: PushConfig | None = None
+    push_notification_config: PushConfig | None = None
 
     @property
     def at_once(self) -> bool:
         return self.return_immediately or self.blocking is False
 
     @property
-    def push(self) -> dict[str, Any] | None:
+    def push(self) -> PushConfig | None:
         return self.task_push_notification_config or self.push_notification_config
 
 
@@ -86,6 +87,13 @@ class TaskParams(_Struct):
     """Of a method about a task."""
 
     id: str
+
+
+class PushParams(_Struct):
+    """Of a method about push notifications: the task is `id` in version 0.3, and when all are listed."""
+
+    task_id: str = ""
+    id: str = ""
 
 
 def payload_in(message: Message) -> dict[str, Any] | None:

@@ -49,6 +49,7 @@ async def start_conversation_run(
     *,
     protocol: dict[str, Any] | None = None,
     run_id: str | None = None,
+    webhook_url: str | None = None,
     cancel_on_disconnect: bool,
 ) -> tuple[Run, bool]:
     """Start the run that answers a conversation; a repeated `Idempotency-Key` finds the first one's run.
@@ -58,6 +59,7 @@ async def start_conversation_run(
         conversation: What it asks for.
         protocol: What the protocol needs to encode the run's events, kept with its record; small.
         run_id: The id that the caller chose, validated; None if the service chooses one.
+        webhook_url: Where the caller wants to be told how the run ends, validated; None for nowhere.
         cancel_on_disconnect: Cancel the run if the caller disconnects before this returns.
 
     Returns:
@@ -71,7 +73,12 @@ async def start_conversation_run(
     dockfile = service.dockfile
     payload = payload_of(conversation, dockfile.agent.chat_spec, dockfile.io_schema.input)
     return await start_payload_run(
-        request, payload, protocol=protocol, run_id=run_id, cancel_on_disconnect=cancel_on_disconnect
+        request,
+        payload,
+        protocol=protocol,
+        run_id=run_id,
+        webhook_url=webhook_url,
+        cancel_on_disconnect=cancel_on_disconnect,
     )
 
 
@@ -81,13 +88,14 @@ async def start_payload_run(
     *,
     protocol: dict[str, Any] | None = None,
     run_id: str | None = None,
+    webhook_url: str | None = None,
     cancel_on_disconnect: bool,
 ) -> tuple[Run, bool]:
     """Start a run as `start_conversation_run` does, with a payload that is not made of a conversation."""
     request.app[SERVICE].runs.ready_agent()
     key = idempotency.key_of(request)
     call = await payloads.decoded_call(request, msgspec.json.encode(payload))
-    call = msgspec.structs.replace(call, protocol=protocol)
+    call = msgspec.structs.replace(call, protocol=protocol, webhook_url=webhook_url)
     return await start_run(request, call, run_id=run_id, key=key, cancel_on_disconnect=cancel_on_disconnect)
 
 

@@ -4,7 +4,7 @@ A task goes on when the connection is lost, as the protocol expects, and `Subscr
 frame that `Last-Event-ID` names, else from the whole task as it is then.
 """
 
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 from aiohttp import web
@@ -18,8 +18,10 @@ from dockrion.ids import RUN_ID_PATTERN
 from dockrion.protocols.a2a import errors
 from dockrion.protocols.a2a.encoder import Snapshot, StreamEncoder, TaskEncoder
 from dockrion.protocols.a2a.objects import Status, TaskIds, Version, Writer
+from dockrion.protocols.a2a.push import Push, marked_url, push_of
 from dockrion.protocols.a2a.requests import (
     Message,
+    PushParams,
     SendParams,
     TaskParams,
     answer_in,
@@ -37,6 +39,9 @@ from dockrion.web.protocols.resuming import Resumption, resume, stored_state
 from dockrion.web.protocols.starting import start_conversation_run, start_payload_run
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
 from dockrion.web.service import SERVICE
+
+if TYPE_CHECKING:
+    from dockrion.webhooks.allowed_hosts import AllowedHosts
 
 _CONTEXT = "contextId"  # the field of `Run.protocol` that has what the client calls the conversation
 
@@ -61,7 +66,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
     """Send the agent a message, and return the task once it has ended or asks something."""
     params = params_of(rpc, SendParams)
     at_once = params.options.at_once
-    sent = await _sent(request, params, cancel=not at_once)
+    sent = await _sent(request, params, version, cancel=not at_once)
     options = _options(request, sent.run, sent.answered or 0)
     if at_once:
         state = await _stored(request, sent.run, options)
@@ -75,7 +80,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
 
 async def stream(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Send the agent a message, and stream the task until it has ended or asks something."""
-    sent = await _sent(request, params_of(rpc, SendParams))
+    sent = await _sent(request, params_of(rpc, SendParams), version)
     encoder = _encoder(request, sent.run, rpc, version, sent.answered or 0)
     if sent.answered is None:
         task = encoder.writer.task(Status("submitted", msgspec.json.encode(sent.run.created_at)))
@@ -131,33 +136,77 @@ async def refuse_listing(_request: web.Request, _rpc: Request, _version: Version
     raise RpcError(errors.UNSUPPORTED_OPERATION, message)
 
 
-async def refuse_push(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
-    raise RpcError(errors.NO_PUSH, "this service sends no push notifications; subscribe to the task")
+async def get_push(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Return where the end of a task is told."""
+    task_id, push = await _push_of(request, rpc)
+    if push is None:
+        raise RpcError(errors.TASK_NOT_FOUND, "the end of this task is told nowhere")
+    return _json(result_response(_id(rpc), push.written(task_id, version)))
+
+
+async def list_pushes(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    task_id, push = await _push_of(request, rpc)
+    configs = [] if push is None else [push.written(task_id, version)]
+    return _json(result_response(_id(rpc), {"configs": configs} if version == "1.0" else configs))
+
+
+async def refuse_push_change(request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
+    _allowed_hosts(request)
+    message = "push notifications are set with the message that begins a task, and not changed later"
+    raise RpcError(errors.UNSUPPORTED_OPERATION, message)
 
 
 async def refuse_extended_card(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
     raise RpcError(errors.NO_EXTENDED_CARD, "this agent has no other card than the public one")
 
 
-async def _sent(request: web.Request, params: SendParams, *, cancel: bool = True) -> _Sent:
+async def _sent(request: web.Request, params: SendParams, version: Version, *, cancel: bool = True) -> _Sent:
     """Start a task, or answer what one has asked."""
     service, message = request.app[SERVICE], params.message
     service.access.require_permission(request, "invoke")
-    if params.options.push is not None:
-        await refuse_push(request, Request(""), "1.0")
+    webhook_url = _webhook_url(request, params, version)
     cancel = cancel and parameters.choice(request, "on_disconnect", ("cancel", "continue")) == "cancel"
     if message.task_id is not None:
+        if webhook_url is not None:
+            await refuse_push_change(request, Request(""), version)
         run, answered = await _answer(request, message, message.task_id)
         if cancel:
             service.runs.caller_returned(run.incarnation)
         return _Sent(run, answered, run_headers(request, run, replayed=False), cancel)
     protocol = {} if message.context_id is None else {_CONTEXT: message.context_id}
-    how: dict[str, Any] = {"protocol": protocol, "cancel_on_disconnect": cancel}
+    how: dict[str, Any] = {"protocol": protocol, "webhook_url": webhook_url, "cancel_on_disconnect": cancel}
     if (payload := payload_in(message)) is not None:
         run, replayed = await start_payload_run(request, payload, **how)
     else:
         run, replayed = await start_conversation_run(request, conversation_of(message), **how)
     return _Sent(run, None, run_headers(request, run, replayed=replayed), cancel and not replayed)
+
+
+def _webhook_url(request: web.Request, params: SendParams, version: Version) -> str | None:
+    """Return where the client wants to be told how its task ends, None for nowhere."""
+    if (config := params.options.push) is None:
+        return None
+    try:
+        _allowed_hosts(request).check_url(config.url)
+    except InvalidRequest:
+        message = "push notifications: the URL is none of a host that this service sends webhooks to"
+        raise RpcError(INVALID_PARAMS, message) from None
+    output_path = request.app[SERVICE].dockfile.agent.chat_spec.output
+    return marked_url(Push(config, version, params.message.context_id, output_path))
+
+
+def _allowed_hosts(request: web.Request) -> "AllowedHosts":
+    webhooks = request.app[SERVICE].webhooks
+    if webhooks is None or webhooks.allowed_hosts is None:
+        raise RpcError(errors.NO_PUSH, "this service sends no push notifications; subscribe to the task")
+    return webhooks.allowed_hosts
+
+
+async def _push_of(request: web.Request, rpc: Request) -> tuple[str, Push | None]:
+    _allowed_hosts(request)
+    params = params_of(rpc, PushParams)
+    run = await request.app[SERVICE].access.owned_run(request, _run_id(request, params.task_id or params.id))
+    return run.run_id, push_of(run.webhook_url)
 
 
 async def _answer(request: web.Request, message: Message, task_id: str) -> tuple[Run, int]:
