@@ -41,6 +41,9 @@ def warn_of_protocols(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
         return
     if "mcp" in protocols:
         _warn_of_tool(dockfile, diagnostics)
+    if "a2a" in protocols and not dockfile.agent.description:
+        message = "without it, the agent card does not tell other agents what this one does"
+        diagnostics.warn(("agent", "description"), message)
     if _CONVERSATIONS.isdisjoint(protocols):
         return
     if (reason := unfit_payload(dockfile)) is not None:

@@ -79,15 +79,21 @@ async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Vis
     page = await visit((await serve(echoes)).port)
     await expect(page.locator("#version")).not_to_be_empty()
     await expect(page.locator("#protocols")).to_be_hidden()
-    served = await serve(echoes, expose={"protocols": ["openai", "ag-ui", "vercel-ai", "mcp"]})
+    served = await serve(echoes, expose={"protocols": ["openai", "ag-ui", "vercel-ai", "mcp", "a2a"]})
     page = await visit(served.port)
     here = f"http://127.0.0.1:{served.port}"
     await expect(page.locator("#protocols")).to_have_text(
-        f"Also for clients of OpenAI at {here}/v1, AG-UI at {here}/ag-ui, Vercel AI SDK at {here}/api/chat."
+        f"Also for clients of OpenAI at {here}/v1, AG-UI at {here}/ag-ui, Vercel AI SDK at {here}/api/chat, "
+        f"MCP at {here}/mcp, A2A at {here}/a2a."
     )
     await assert_accessible(page)
     guide = page.get_by_role("dialog", name="Guide")
-    chapters = {"OpenAI": "Open WebUI", "AG-UI": "AG-UI", "Vercel AI SDK": "Vercel AI SDK"}
+    chapters = {
+        "OpenAI": "Open WebUI",
+        "AG-UI": "AG-UI",
+        "Vercel AI SDK": "Vercel AI SDK",
+        "A2A": "A2A network",
+    }
     for link, chapter in chapters.items():
         await page.locator("#protocols").get_by_role("link", name=link).click()
         await expect(guide.locator("#guide-text").get_by_role("heading").first).to_contain_text(chapter)
