@@ -1,6 +1,7 @@
 """The runs and invocations of this process that are not over, and the slots that their agents work in."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -37,7 +38,8 @@ class Slots:
         self.on_freed: Callable[[], None] | None = None
         self._free = slots
         self._queue = queue
-        self._waiting: dict[Slot, float] = {}  # since when; in their order
+        # Since when, in their order; the first of a dict is found by passing over all that were removed.
+        self._waiting: OrderedDict[Slot, float] = OrderedDict()
         self._loop = asyncio.get_running_loop()
         self._granted: Slot = self._loop.create_future()  # shared by all who do not wait
         self._granted.set_result(None)
@@ -87,8 +89,7 @@ class Slots:
             del self._waiting[slot]
             slot.cancel()
         elif self._waiting:
-            first = next(iter(self._waiting))
-            del self._waiting[first]
+            first, _ = self._waiting.popitem(last=False)
             first.set_result(None)
         else:
             self._free += 1
