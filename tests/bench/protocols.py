@@ -19,6 +19,7 @@ from dockrion.protocols.a2a.objects import TaskIds, Writer
 from dockrion.protocols.a2a.updates import UpdateOptions
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import RunIds
+from dockrion.protocols.mcp.encoder import CallEncoder
 from dockrion.protocols.openai.chat import ChunkEncoder, chunk_head
 from dockrion.protocols.openai.chat_parts import ReplyOptions
 from dockrion.protocols.openai.response_object import ResponseInfo
@@ -30,7 +31,7 @@ from tests.bench.servers import Server
 from tests.every_event import EVENTS
 from tests.protocols.logs import log_of
 
-NAMES: list[ProtocolName] = ["openai", "ag-ui", "vercel-ai", "a2a"]
+NAMES: list[ProtocolName] = ["openai", "ag-ui", "vercel-ai", "a2a", "mcp"]
 _RUN = str(uuid.UUID(int=2**127))
 _EVENTS = 512
 _HEAD = {"id": f"chatcmpl-{_RUN}", "created": 1_800_000_000, "model": "bench"}
@@ -40,6 +41,7 @@ ENCODERS: dict[str, Encoder[Any]] = {
     "ag-ui": RunEncoder(RunIds(_RUN, "thread", _RUN)),
     "vercel-ai": MessageEncoder(_RUN, _RUN),
     "a2a": StreamEncoder(Writer("1.0", TaskIds(_RUN, _RUN), 1), UpdateOptions(_RUN)),
+    "mcp": CallEncoder(1, _RUN, progress_token=1),
 }
 
 
@@ -93,6 +95,15 @@ CLIENTS = {
             "id": 1,
             "method": "SendStreamingMessage",
             "params": {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": text}]}},
+        },
+    ),
+    "mcp": Client(
+        "/mcp",
+        lambda text: {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "bench", "arguments": json.loads(text), "_meta": {"progressToken": 1}},
         },
     ),
 }

@@ -11,7 +11,8 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Control, Gap
 from dockrion.protocols import State, json_rpc
 from dockrion.protocols.json_rpc import INTERNAL_ERROR, Id
-from dockrion.protocols.mcp import elicitation
+from dockrion.protocols.mcp import elicitation, log_events
+from dockrion.protocols.mcp.log_events import NULL
 from dockrion.protocols.mcp.results import ResultForm
 from dockrion.protocols.reply import output_text
 from dockrion.protocols.reply_text import ReplyText
@@ -19,7 +20,6 @@ from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, continuing, grou
 
 SIGN_SECONDS = 1.0  # how often progress is notified while events come that tell nothing about it
 _MIN_FRACTION = 1e-9  # of progress, so that the total stays a number
-_NULL = msgspec.Raw(b"null")
 _INCOMPLETE = "a part of the reply is no longer stored"
 _replace = msgspec.structs.replace
 
@@ -67,11 +67,26 @@ class CallEncoder(msgspec.Struct, frozen=True):
         return CallState()
 
     def encode(self, state: CallState, entries: Sequence[Entry]) -> tuple[bytes, CallState]:
-        writer = _Writer(self, state)
         if (continued := continuing(state.open_texts, entries)) is not None:
-            writer.continue_text(continued[1], entries)
-        else:
-            writer.write(entries)
+            return self._continue_text(state, continued[1], entries)
+        writer = _Writer(self, state)
+        writer.write(entries)
+        return b"".join(writer.frames), writer.state
+
+    def _continue_text(
+        self, state: CallState, contents: list[bytes], entries: Sequence[Entry]
+    ) -> tuple[bytes, CallState]:
+        """Encode tokens that go on with a text that is open, as most pages are."""
+        after = CallState(
+            origin=state.origin,
+            open_texts=state.open_texts,
+            reply=state.reply.with_pieces(contents),
+            notified_at=state.notified_at,
+        )
+        if self.progress_token is None or not _is_sign_due(state.notified_at, entries):
+            return b"", after
+        writer = _Writer(self, after)
+        writer.give_signs(entries)
         return b"".join(writer.frames), writer.state
 
     def encode_gap(self, state: CallState, gap: Gap) -> tuple[bytes, CallState]:
@@ -89,44 +104,6 @@ class CallEncoder(msgspec.Struct, frozen=True):
         return json_rpc.error_response(self.id, INTERNAL_ERROR, message, {"code": code})
 
 
-class _Step(msgspec.Struct):
-    node_name: msgspec.Raw
-
-
-class _Progress(msgspec.Struct):
-    step: msgspec.Raw
-    progress: float
-    message: msgspec.Raw = _NULL
-
-
-class _ToolCall(msgspec.Struct):
-    name: str
-    source: str = ""
-
-
-class _Question(msgspec.Struct):
-    request_id: str
-    prompt: str = ""
-    schema: dict[str, Any] | None = None
-
-
-class _Metadata(msgspec.Struct):
-    output_errors: list[Any] = []
-
-
-class _Complete(msgspec.Struct):
-    output: msgspec.Raw
-    metadata: msgspec.Raw
-
-
-class _Error(msgspec.Struct):
-    error: str
-
-
-class _Cancelled(msgspec.Struct):
-    reason: str | None = None
-
-
 class _Writer:
     """Writes events after a state.
 
@@ -139,12 +116,6 @@ class _Writer:
         self.state = state
         self.frames: list[bytes] = []
         self._encoder = encoder
-        self._token = None if encoder.progress_token is None else msgspec.json.encode(encoder.progress_token)
-
-    def continue_text(self, contents: list[bytes], entries: Sequence[Entry]) -> None:
-        """Write tokens that go on with a text that is open."""
-        self.state = _replace(self.state, reply=self.state.reply.with_pieces(contents))
-        self._give_signs(entries)
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Write events, as far as the stream goes."""
@@ -153,7 +124,7 @@ class _Writer:
             if run is not None:
                 end = position + len(run.contents)
                 self._write_tokens(run)
-                self._give_signs(entries[position:end])
+                self.give_signs(entries[position:end])
                 position = end
                 continue
             if self.state.open_texts:
@@ -175,30 +146,30 @@ class _Writer:
 
     def _write_started(self, entry: Entry) -> None:
         self._say(ReplyText())  # what an earlier attempt has said is no part of the reply
-        self._give_signs((entry,))
+        self.give_signs((entry,))
 
     def _write_message(self, entry: Entry) -> None:
         self._say(self.state.reply.after_message(entry.data))
-        self._give_signs((entry,))
+        self.give_signs((entry,))
 
     def _write_tool_call(self, entry: Entry) -> None:
-        call = msgspec.json.decode(entry.data, type=_ToolCall)
+        call = msgspec.json.decode(entry.data, type=log_events.ToolCall)
         self._say(self.state.reply.after_tool_call(call.source))
         self._notify(entry, msgspec.Raw(msgspec.json.encode(f"calls {call.name}")))
 
     def _write_step(self, entry: Entry) -> None:
-        self._notify(entry, msgspec.json.decode(entry.data, type=_Step).node_name)
+        self._notify(entry, msgspec.json.decode(entry.data, type=log_events.Step).node_name)
 
     def _write_progress(self, entry: Entry) -> None:
-        progress = msgspec.json.decode(entry.data, type=_Progress)
-        message = progress.step if progress.message == _NULL else progress.message
+        progress = msgspec.json.decode(entry.data, type=log_events.Progress)
+        message = progress.step if progress.message == NULL else progress.message
         total = None
         if progress.progress >= _MIN_FRACTION and math.isfinite(progress.progress):
             total = entry.sequence / progress.progress
         self._notify(entry, message, total)
 
     def _write_question(self, entry: Entry) -> None:
-        question = msgspec.json.decode(entry.data, type=_Question)
+        question = msgspec.json.decode(entry.data, type=log_events.Question)
         encoder = self._encoder
         if not encoder.elicits:
             self._notify(entry, msgspec.Raw(msgspec.json.encode(question.prompt)))
@@ -210,7 +181,7 @@ class _Writer:
             self.state = _replace(self.state, ended=True)
 
     def _write_complete(self, entry: Entry) -> None:
-        complete = msgspec.json.decode(entry.data, type=_Complete)
+        complete = msgspec.json.decode(entry.data, type=log_events.Complete)
         output, form = bytes(complete.output), self._encoder.form
         if self._encoder.structured:
             self._respond(self._structured(output, complete.metadata))
@@ -218,27 +189,29 @@ class _Writer:
         text = self.state.reply.json
         if text is not None:
             self._respond(form.text(text))
-        elif complete.output != _NULL:
+        elif complete.output != NULL:
             self._respond(form.text(output_text(output, self._encoder.output_path)))
         else:
             self._respond(form.failure(_INCOMPLETE) if self.state.incomplete else form.text(EMPTY_TEXT))
 
     def _structured(self, output: bytes, metadata: msgspec.Raw) -> dict[str, Any]:
         form = self._encoder.form
-        if output.startswith(b"{") and not _output_errors(metadata):
+        if output.startswith(b"{") and not log_events.output_errors(metadata):
             return form.structured(output)
         return form.failure(f"the agent's output does not match the tool's outputSchema: {output.decode()}")
 
     def _write_error(self, entry: Entry) -> None:
-        self._respond(self._encoder.form.failure(msgspec.json.decode(entry.data, type=_Error).error))
+        self._respond(
+            self._encoder.form.failure(msgspec.json.decode(entry.data, type=log_events.Error).error)
+        )
 
     def _write_cancelled(self, entry: Entry) -> None:
-        reason = msgspec.json.decode(entry.data, type=_Cancelled).reason
+        reason = msgspec.json.decode(entry.data, type=log_events.Cancelled).reason
         message = f"the run was cancelled: {reason}" if reason else "the run was cancelled"
         self._respond(self._encoder.form.failure(message))
 
     def _write_other(self, entry: Entry) -> None:
-        self._give_signs((entry,))
+        self.give_signs((entry,))
 
     def _say(self, reply: ReplyText) -> None:
         if not self.state.incomplete and reply is not self.state.reply:
@@ -249,21 +222,22 @@ class _Writer:
         self.frames.append(_frame(response))
         self.state = _replace(self.state, response=response)
 
-    def _give_signs(self, entries: Sequence[Entry]) -> None:
+    def give_signs(self, entries: Sequence[Entry]) -> None:
         """Notify from time to time of progress about which the events tell nothing.
 
         Clients give up calls that are silent for too long, and comments in the stream do not count for them.
         """
-        if self._token is None:
+        if self._encoder.progress_token is None or not _is_sign_due(self.state.notified_at, entries):
             return
         for entry in entries:
             if entry.emitted_at >= self.state.notified_at + SIGN_SECONDS:
                 self._notify(entry)
 
     def _notify(self, entry: Entry, message: msgspec.Raw | None = None, total: float | None = None) -> None:
-        if self._token is None:
+        token = self._encoder.progress_token
+        if token is None:
             return
-        params: dict[str, Any] = {"progressToken": msgspec.Raw(self._token), "progress": entry.sequence}
+        params: dict[str, Any] = {"progressToken": token, "progress": entry.sequence}
         if total is not None:
             params["total"] = total
         if message is not None:
@@ -284,11 +258,12 @@ class _Writer:
     }
 
 
-def _output_errors(metadata: msgspec.Raw) -> list[Any]:
-    try:
-        return msgspec.json.decode(metadata, type=_Metadata).output_errors
-    except msgspec.DecodeError:  # metadata of the agent's own
-        return []
+def _is_sign_due(notified_at: float, entries: Sequence[Entry]) -> bool:
+    due = notified_at + SIGN_SECONDS
+    for entry in entries:  # noqa: SIM110  `any` takes three times as long
+        if entry.emitted_at >= due:
+            return True
+    return False
 
 
 def _frame(message: bytes) -> bytes:

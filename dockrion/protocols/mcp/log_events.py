@@ -1,0 +1,53 @@
+"""What the encoder reads of the log's events. Values that are only passed on stay JSON."""
+
+from typing import Any
+
+import msgspec
+
+NULL = msgspec.Raw(b"null")
+
+
+class Step(msgspec.Struct):
+    node_name: msgspec.Raw
+
+
+class Progress(msgspec.Struct):
+    step: msgspec.Raw
+    progress: float
+    message: msgspec.Raw = NULL
+
+
+class ToolCall(msgspec.Struct):
+    name: str
+    source: str = ""
+
+
+class Question(msgspec.Struct):
+    request_id: str
+    prompt: str = ""
+    schema: dict[str, Any] | None = None
+
+
+class _Metadata(msgspec.Struct):
+    output_errors: list[Any] = []
+
+
+class Complete(msgspec.Struct):
+    output: msgspec.Raw
+    metadata: msgspec.Raw
+
+
+class Error(msgspec.Struct):
+    error: str
+
+
+class Cancelled(msgspec.Struct):
+    reason: str | None = None
+
+
+def output_errors(metadata: msgspec.Raw) -> list[Any]:
+    """Return what is wrong with an output, as the metadata of its event says."""
+    try:
+        return msgspec.json.decode(metadata, type=_Metadata).output_errors
+    except msgspec.DecodeError:  # metadata of the agent's own
+        return []
