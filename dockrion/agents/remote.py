@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.external import IdleTimeout, until_idle
-from dockrion.agents.response_readers import Part, ProtocolError, ResponseReader
+from dockrion.agents.response_readers import Interruption, Part, ProtocolError, ResponseReader, Result
 from dockrion.agents.servers import protocol_of
 from dockrion.caller import Caller
 from dockrion.dockfile import Dockfile
@@ -28,6 +28,7 @@ from dockrion.http_client import HttpEndpoint, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
 from dockrion.runs.outcome import Failed, Outcome
+from dockrion.runs.question import InputTimeout
 from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
@@ -120,11 +121,17 @@ class RemoteAgent:
                 await endpoint.aclose()
 
     async def _invoke(self, call: Call, session: RunSession) -> Outcome:
+        body = self._protocol.body(call, session.run_id)
+        while isinstance(result := await self._exchange(body, call, session), Interruption):
+            body = result.resumed(body, await _ask(result, session))
+        return result
+
+    async def _exchange(self, body: bytes, call: Call, session: RunSession) -> Result:
         total = asyncio.timeout(self._spec.total_timeout)
         idle = IdleTimeout(session, self._spec.read_timeout)
         try:
             async with total, idle.running():
-                return await self._post(call, session, idle, total)
+                return await self._post(body, call, session, idle, total)
         except TimeoutError:
             if idle.expired:
                 message = f"the agent process has sent nothing for {idle.seconds:g} s"
@@ -135,11 +142,11 @@ class RemoteAgent:
             raise _Abandoned(Failed(message, AgentTimedOut.code)) from None
 
     async def _post(
-        self, call: Call, session: RunSession, idle: IdleTimeout, total: asyncio.Timeout
-    ) -> Outcome:
-        body = BytesIO(self._protocol.body(call))  # which aiohttp sends in chunks
+        self, body: bytes, call: Call, session: RunSession, idle: IdleTimeout, total: asyncio.Timeout
+    ) -> Result:
         headers = self._headers(call, session)
-        async with self._agent.request("POST", data=body, headers=headers) as response:
+        data = BytesIO(body)  # which aiohttp sends in chunks
+        async with self._agent.request("POST", data=data, headers=headers) as response:
             try:
                 if not succeeded(response.status):
                     idle.pause()
@@ -195,13 +202,13 @@ def _require_identity(response: aiohttp.ClientResponse) -> None:
 
 async def _forward(
     response: aiohttp.ClientResponse, reader: ResponseReader, session: RunSession, idle: IdleTimeout
-) -> Outcome:
-    """Emit the events in a response while it arrives, and return its outcome."""
+) -> Result:
+    """Emit the events in a response while it arrives, and return with what it ends."""
     async for data in response.content.iter_any():
         idle.pause()  # waiting for the backend does not count against the agent
-        if (outcome := await _emit(reader.feed(data), session)) is not None:
+        if (result := await _emit(reader.feed(data), session)) is not None:
             await _await_end(response)
-            return outcome
+            return result
         idle.restart()
         await asyncio.sleep(0)  # a response that is always readable must not block the event loop
     return await _emit(reader.end(), session) or Failed(_TRUNCATED, AgentDisconnected.code)
@@ -214,10 +221,20 @@ async def _await_end(response: aiohttp.ClientResponse) -> None:
             await response.content.readany()
 
 
-async def _emit(parts: Iterator[Part], session: RunSession) -> Outcome | None:
+async def _ask(interruption: Interruption, session: RunSession) -> list[Any] | None:
+    """Ask what the agent asks; return the answers, None if there were none in time."""
+    try:
+        return await session.asking.ask_all(interruption.questions)
+    except InputTimeout:
+        return None
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"the agent's server asks a malformed question: {error}") from error
+
+
+async def _emit(parts: Iterator[Part], session: RunSession) -> Result | None:
     emit = session.from_process.emit
     for part in parts:
-        if isinstance(part, Outcome):
+        if isinstance(part, Result):
             return part
         try:
             await emit(part)

@@ -4,7 +4,7 @@ A response is one JSON value (the output), Server-Sent Events or JSON lines. The
 by name, events by their `type` field, plain text (tokens), or chunks in the style of OpenAI's API.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
@@ -14,13 +14,30 @@ from dockrion.errors import AgentDisconnected, AgentFailed
 from dockrion.runs import external_events
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Failed, Outcome, of_output
+from dockrion.runs.question import Question
 from dockrion.wire import ndjson, sse
 
 MAX_PART_BYTES = 10 * 1024 * 1024
 _OPENAI_DONE = "[DONE]"
 _UNNAMED = "message"  # the type of an SSE event without a name (WHATWG HTML, 9.2.6); also of lines
 _EVENT_TYPES = frozenset({*events.CONFIGURABLE, *events.MANDATORY})
-Part = ExternalEvent | Outcome
+
+
+class Interruption(msgspec.Struct, frozen=True):
+    """What an agent asks at the end of a response; it goes on in the response to another request.
+
+    Attributes:
+        questions: The questions.
+        resumed: Returns the body of that request, from the body before it and the answers in the order of
+            the questions, None if there were none in time.
+    """
+
+    questions: list[Question]
+    resumed: Callable[[bytes, list[Any] | None], bytes]
+
+
+Result = Outcome | Interruption  # with which a response ends
+Part = ExternalEvent | Result
 
 
 class ProtocolError(Exception):
@@ -32,7 +49,7 @@ class ProtocolError(Exception):
 
 
 class ResponseReader(Protocol):
-    """Reads one response. After it has yielded an `Outcome`, it must not be used."""
+    """Reads one response. After it has yielded a `Result`, it must not be used."""
 
     def feed(self, data: bytes) -> Iterator[Part]:
         """Yield the events, or the outcome, that these bytes complete.
@@ -76,7 +93,7 @@ class _JsonReader:
 
     def feed(self, data: bytes) -> Iterator[Part]:
         self._data += data
-        _check_size(len(self._data))
+        check_size(len(self._data))
         return iter(())
 
     def end(self) -> Iterator[Part]:
@@ -96,7 +113,7 @@ class _SseReader:
     def feed(self, data: bytes) -> Iterator[Part]:
         for message in self._decoder.feed(data):
             yield from self._translator.translate(message.event, message.data)
-        _check_size(self._decoder.pending)
+        check_size(self._decoder.pending)
 
     def end(self) -> Iterator[Part]:
         yield self._translator.end()
@@ -117,7 +134,7 @@ class _LinesReader:
             self._pending[:] = start_of_next
             if line:
                 yield from self._translator.translate(_UNNAMED, line.decode("utf-8", "replace"))
-        _check_size(len(self._pending))
+        check_size(len(self._pending))
 
     def end(self) -> Iterator[Part]:
         line = bytes(self._pending).decode("utf-8", "replace").strip()
@@ -178,7 +195,7 @@ class _EventTranslator:
 
     def _collect(self, text: str) -> None:
         self._text += text.encode("utf-8", "replace")
-        _check_size(len(self._text))
+        check_size(len(self._text))
 
     def _text_output(self) -> Outcome:
         return of_output(self._text.decode())
@@ -225,7 +242,12 @@ def _parse_json(text: str) -> Any:
         return msgspec.UNSET
 
 
-def _check_size(size: int) -> None:
+def check_size(size: int) -> None:
+    """Limit what a reader keeps until more arrives.
+
+    Raises:
+        ProtocolError: It is too much.
+    """
     if size > MAX_PART_BYTES:
         raise ProtocolError(f"the agent process sent more than {MAX_PART_BYTES // 1024**2} MiB at once")
 

@@ -65,14 +65,13 @@ def warn_of_server(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     agent = dockfile.agent
     if agent.mode != "url":
         return
+    if agent.model is not None and agent.protocol != "openai":
+        diagnostics.warn(("agent", "model"), "no effect without protocol: openai")
+    if agent.input_url is not None and agent.protocol in ("openai", "ag-ui"):
+        message = f"no effect with protocol: {agent.protocol}, whose servers get no answers there"
+        diagnostics.warn(("agent", "input_url"), message)
     if agent.protocol != "openai":
-        if agent.model is not None:
-            diagnostics.warn(("agent", "model"), "no effect without protocol: openai")
         return
-    if agent.input_url is not None:
-        diagnostics.warn(
-            ("agent", "input_url"), "no effect with protocol: openai, in which no questions are asked"
-        )
     schema = dockfile.io_schema.input or {}
     if schema.get("type") != "string" and (reason := unfit_payload(dockfile)) is not None:
         diagnostics.warn(("io_schema", "input"), f"agent.protocol openai takes payloads with {reason}")

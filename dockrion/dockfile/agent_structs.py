@@ -49,8 +49,8 @@ class AgentSpec(Struct, frozen=True):
         doc("Address of an agent process that already runs; ignored with a handler or an entrypoint."),
     ] = None
     protocol: Annotated[
-        Literal["dockrion", "openai"] | None,
-        doc("What the server at `url` speaks: `openai` for an OpenAI-compatible API; null: `dockrion`."),
+        Literal["dockrion", "openai", "ag-ui"] | None,
+        doc("What the server at `url` speaks: an OpenAI-compatible API, AG-UI, or (default) `dockrion`."),
     ] = None
     model: Annotated[
         NonEmpty | None, doc("Model that the server at `url` is asked for; required with protocol `openai`.")

@@ -36,7 +36,7 @@ def warn_of_protocols(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     if dockfile.openai != OpenAISpec() and "openai" not in protocols:
         diagnostics.warn(("openai",), "no effect without openai in expose.protocols")
     if not protocols:
-        if dockfile.agent.chat != "messages" and not _asks_chat_model(dockfile):
+        if dockfile.agent.chat != "messages" and not _sends_messages(dockfile):
             diagnostics.warn(_CHAT, "no effect without expose.protocols")
         return
     if "mcp" in protocols:
@@ -70,7 +70,7 @@ def _warn_of_tool(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     if not dockfile.agent.description:
         message = "without it, clients of mcp do not tell their models what the tool does"
         diagnostics.warn(("agent", "description"), message)
-    described = dockfile.agent.mode == "handler" or _asks_chat_model(dockfile)
+    described = dockfile.agent.mode == "handler" or _sends_messages(dockfile)
     if dockfile.io_schema.input is None and not described:
         message = "without it, clients of mcp do not tell their models what the tool takes"
         diagnostics.warn(("io_schema", "input"), message)
@@ -103,8 +103,9 @@ def unfit_payload(dockfile: Dockfile) -> str | None:
     return f"{name}, and io_schema.input {reason}"
 
 
-def _asks_chat_model(dockfile: Dockfile) -> bool:
-    return dockfile.agent.mode == "url" and dockfile.agent.protocol == "openai"
+def _sends_messages(dockfile: Dockfile) -> bool:
+    """Return whether the agent is a server that is sent messages, which payloads therefore have."""
+    return dockfile.agent.mode == "url" and dockfile.agent.protocol in ("openai", "ag-ui")
 
 
 def _declared_type(schema: Any) -> Any:

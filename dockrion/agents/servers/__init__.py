@@ -21,7 +21,7 @@ class ServerProtocol(Protocol):
     input_schema: dict[str, Any] | None
     pushes: bool
 
-    def body(self, call: Call) -> bytes:
+    def body(self, call: Call, run_id: str) -> bytes:
         """Return the body of a request.
 
         Raises:
@@ -53,6 +53,10 @@ def protocol_of(dockfile: Dockfile) -> ServerProtocol:
         from dockrion.agents.servers.openai import ChatCompletions  # noqa: PLC0415  memory
 
         return ChatCompletions(dockfile)
+    if dockfile.agent.protocol == "ag-ui":
+        from dockrion.agents.servers.ag_ui import AgUiServer  # noqa: PLC0415  memory
+
+        return AgUiServer(dockfile)
     from dockrion.agents.servers.dockrion import AgentProcess  # noqa: PLC0415  memory
 
     return AgentProcess(dockfile)

@@ -26,7 +26,7 @@ class AgentProcess:
         self._name = dockfile.agent.name
         self.pushes = dockfile.streaming.ingest.enabled
 
-    def body(self, call: Call) -> bytes:
+    def body(self, call: Call, run_id: str) -> bytes:  # noqa: ARG002
         return msgspec.json.encode(call.payload)
 
     def headers(self, call: Call, run_id: str) -> dict[str, str | None]:

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from dockrion.agents.response_readers import ProtocolError, ResponseReader
-from dockrion.agents.servers.openai_chunks import failure_of
 from dockrion.agents.servers.openai_readers import CompletionReader, StreamReader
+from dockrion.agents.servers.server_errors import failure_of
 from dockrion.dockfile import Dockfile
 from dockrion.errors import InvalidRequest
 from dockrion.runs.agent import Call
@@ -52,7 +52,7 @@ class ChatCompletions:
         settings = _SETTINGS.intersection((dockfile.io_schema.input or {}).get("properties") or ())
         self._passed = settings | _TOOL_FIELDS.keys()
 
-    def body(self, call: Call) -> bytes:
+    def body(self, call: Call, run_id: str) -> bytes:  # noqa: ARG002
         payload = call.payload
         fields = payload if isinstance(payload, dict) else {}
         passed = {name: value for name, value in fields.items() if name in self._passed}

@@ -1,12 +1,13 @@
 """Readers of chat completions: chunks in, events and an outcome out."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import MAX_PART_BYTES, Part, ProtocolError
-from dockrion.agents.servers.openai_chunks import Chunk, Message, ToolCall, Usage, chunk_of, error_of
+from dockrion.agents.response_readers import Part, ProtocolError, check_size
+from dockrion.agents.servers.openai_chunks import Chunk, Message, ToolCall, Usage, chunk_of
+from dockrion.agents.servers.server_errors import error_of
+from dockrion.agents.servers.tool_calls import OpenToolCall
 from dockrion.errors import AgentDisconnected, AgentPolicyViolation
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Failed, of_output
@@ -37,7 +38,7 @@ class StreamReader:
                 yield from self._reply.end()
                 return
             yield from self._reply.add(chunk_of(message.data, f"chunk {self._count}"))
-        _check_size(self._decoder.pending)
+        check_size(self._decoder.pending)
 
     def end(self) -> Iterator[Part]:
         if self._reply.finished:
@@ -59,30 +60,13 @@ class CompletionReader:
 
     def feed(self, data: bytes) -> Iterator[Part]:
         self._data += data
-        _check_size(len(self._data))
+        check_size(len(self._data))
         return iter(())
 
     def end(self) -> Iterator[Part]:
         reply = _Reply(self._model)
         yield from reply.add(chunk_of(bytes(self._data), "the completion"))
         yield from reply.end()
-
-
-class _OpenCall:
-    """A tool call whose arguments arrive in pieces."""
-
-    def __init__(self, call_id: str) -> None:
-        self.id = call_id
-        self.name = ""
-        self.arguments = bytearray()
-
-    def event(self) -> ExternalEvent:
-        if not self.name:
-            raise ProtocolError("the agent's server calls a tool without a name")
-        arguments = _arguments(bytes(self.arguments))
-        return ExternalEvent(
-            "tool_call", {"tool_call_id": self.id, "name": self.name, "arguments": arguments}
-        )
 
 
 class _Reply:
@@ -100,7 +84,7 @@ class _Reply:
         self._begun = False
         self._text = bytearray()  # a list of short strings would take a multiple of their length
         self._refusal = bytearray()
-        self._open: dict[int, _OpenCall] = {}
+        self._open: dict[int, OpenToolCall] = {}
         self._calls = 0
         self._size = 0
         self._usage: Usage | None = None
@@ -167,7 +151,7 @@ class _Reply:
                 raise ProtocolError(
                     f"the agent's server calls more than {_MAX_TOOL_CALLS} tools in one reply"
                 )
-            opened = self._open[index] = _OpenCall(call.id or f"call_{self._calls}")
+            opened = self._open[index] = OpenToolCall(call.id or f"call_{self._calls}")
             self._calls += 1
         if call.function is None:
             return
@@ -186,20 +170,5 @@ class _Reply:
         """Return a text that is kept until the reply ends, as bytes."""
         data = text.encode("utf-8", "replace")
         self._size += len(data)
-        _check_size(self._size)
+        check_size(self._size)
         return data
-
-
-def _arguments(data: bytes) -> Any:
-    """Return the arguments of a tool call; text that is not valid JSON stays as the model wrote it."""
-    if not data.strip():
-        return {}
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return data.decode()
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_PART_BYTES:
-        raise ProtocolError(f"the agent's server sent more than {MAX_PART_BYTES // 1024**2} MiB at once")

@@ -20,7 +20,7 @@ from tests.agents.servers.openai_server import (
     stream,
 )
 
-TOO_LARGE = f"the agent's server sent more than {MAX_PART_BYTES // 1024**2} MiB at once"
+TOO_LARGE = f"the agent process sent more than {MAX_PART_BYTES // 1024**2} MiB at once"
 LARGE = 256 * 1024
 
 

@@ -15,6 +15,7 @@ from tests.conftest import Serve
 from tests.servers import TIMEOUT_SECONDS
 
 KEY = "sk-a-key-that-nobody-guesses"
+SHARED = ("server_errors", "tool_calls")
 LOADED = """
 import sys
 from pathlib import Path
@@ -67,15 +68,19 @@ async def test_a_payload_that_only_the_schema_lets_through_is_the_callers_fault(
 
 @pytest.mark.parametrize(
     ("fields", "modules"),
-    [({}, ["dockrion"]), (OPENAI, ["openai", "openai_chunks", "openai_readers"])],
-    ids=["dockrion", "openai"],
+    [
+        ({}, {"dockrion"}),
+        (OPENAI, {"openai", "openai_chunks", "openai_readers", *SHARED}),
+        ({"protocol": "ag-ui"}, {"ag_ui", "ag_ui_events", "ag_ui_reader", *SHARED}),
+    ],
+    ids=["dockrion", "openai", "ag-ui"],
 )
 def test_only_the_protocol_that_is_spoken_is_loaded(
-    tmp_path: Path, fields: dict[str, Any], modules: list[str]
+    tmp_path: Path, fields: dict[str, Any], modules: set[str]
 ) -> None:
     path = tmp_path / "Dockfile.yaml"
     agent = {"name": "tested", "url": "http://127.0.0.1:1/", **fields}
     path.write_text(json.dumps({"version": "1.0", "agent": agent}))
     command = [sys.executable, "-c", LOADED, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True)
-    assert sorted(name.rpartition(".")[2] for name in done.stdout.split()) == modules
+    assert {name.rpartition(".")[2] for name in done.stdout.split()} == modules
