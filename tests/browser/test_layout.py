@@ -92,6 +92,7 @@ async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Vis
         "OpenAI": "Open WebUI",
         "AG-UI": "AG-UI",
         "Vercel AI SDK": "Vercel AI SDK",
+        "MCP": "Claude Desktop",
         "A2A": "A2A network",
     }
     for link, chapter in chapters.items():

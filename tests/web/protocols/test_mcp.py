@@ -14,6 +14,7 @@ from tests.web.protocols.mcp_client import JSON, LATEST, MCP, Progress, call, la
 from tests.web.protocols.tiny import streams_open
 from tests.web.repeating import EVERY_BACKEND, KEY
 from tests.web.test_ownership import replicas
+from tests.web.typed_service import agent as typed
 
 MODES = pytest.mark.parametrize("mode", ["auto", "legacy"])
 INPUT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -181,3 +182,25 @@ async def test_service_that_drains_ends_calls_with_an_error(serve: Serve) -> Non
     status, found, headers = await post(served, request())
     assert (status, found["id"], headers["Retry-After"]) == (503, 1, "5")
     agent.go.set()
+
+
+@pytest.mark.parametrize("handler", ["answer", "order", "point"])
+async def test_typed_handler_says_what_its_tool_takes(serve: Serve, handler: str) -> None:
+    served = await serve(agent=typed(handler), expose=MCP)
+    async with served.client.get("/schema") as response:
+        declared = await response.json()
+    async with sdk(served) as client:
+        (tool,) = (await client.list_tools()).tools
+    assert tool.input_schema == {"type": "object"} | declared["input_schema"]
+    output = declared["output_schema"]
+    assert tool.output_schema == (None if handler == "point" else {"type": "object"} | output)
+
+
+@pytest.mark.parametrize(("handler", "given"), [("shape", {"x": 1, "y": 2}), ("text", "abc")])
+async def test_payload_of_a_typed_handler_that_is_no_object(serve: Serve, handler: str, given: Any) -> None:
+    served = await serve(agent=typed(handler), expose=MCP)
+    async with sdk(served) as client:
+        (tool,) = (await client.list_tools()).tools
+        assert tool.input_schema["required"] == ["input"]
+        result = await client.call_tool("tested", {"input": given})
+        assert not result.is_error, result
