@@ -115,7 +115,8 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
             tag="protocols",
             summary="Give the agent a task, as another agent in an A2A network",
             description="JSON-RPC 2.0. `SendStreamingMessage` and `SubscribeToTask` are answered with a "
-            "stream. Errors that the protocol has a code for have the status 200.",
+            "stream. The configuration of a message may name a URL for a push notification; see "
+            "`webhooks` in the Dockfile. Errors that the protocol has a code for have the status 200.",
             parameters=[
                 param("on_disconnect", "What happens to the task when the caller disconnects.", choices),
                 last_id,

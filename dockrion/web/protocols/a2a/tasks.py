@@ -145,6 +145,7 @@ async def get_push(request: web.Request, rpc: Request, version: Version) -> web.
 
 
 async def list_pushes(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
+    """Return all of these: none or one."""
     task_id, push = await _push_of(request, rpc)
     configs = [] if push is None else [push.written(task_id, version)]
     return _json(result_response(_id(rpc), {"configs": configs} if version == "1.0" else configs))
@@ -152,8 +153,7 @@ async def list_pushes(request: web.Request, rpc: Request, version: Version) -> w
 
 async def refuse_push_change(request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
     _allowed_hosts(request)
-    message = "push notifications are set with the message that begins a task, and not changed later"
-    raise RpcError(errors.UNSUPPORTED_OPERATION, message)
+    raise _unchangeable()
 
 
 async def refuse_extended_card(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
@@ -168,7 +168,7 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
     cancel = cancel and parameters.choice(request, "on_disconnect", ("cancel", "continue")) == "cancel"
     if message.task_id is not None:
         if webhook_url is not None:
-            await refuse_push_change(request, Request(""), version)
+            raise _unchangeable()
         run, answered = await _answer(request, message, message.task_id)
         if cancel:
             service.runs.caller_returned(run.incarnation)
@@ -180,6 +180,11 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
     else:
         run, replayed = await start_conversation_run(request, conversation_of(message), **how)
     return _Sent(run, None, run_headers(request, run, replayed=replayed), cancel and not replayed)
+
+
+def _unchangeable() -> RpcError:
+    message = "push notifications are set with the message that begins a task, and not changed later"
+    return RpcError(errors.UNSUPPORTED_OPERATION, message)
 
 
 def _webhook_url(request: web.Request, params: SendParams, version: Version) -> str | None:
