@@ -50,7 +50,7 @@ class AgentSpec(Struct, frozen=True):
     ] = None
     protocol: Annotated[
         Literal["dockrion", "openai", "ag-ui"] | None,
-        doc("What the server at `url` speaks: an OpenAI-compatible API, AG-UI, or (default) `dockrion`."),
+        doc("What the server at `url` speaks; null: it gets payloads as they are, and its responses tell."),
     ] = None
     model: Annotated[
         NonEmpty | None, doc("Model that the server at `url` is asked for; required with protocol `openai`.")

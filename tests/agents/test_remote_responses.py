@@ -181,7 +181,9 @@ async def test_openai_chunks_become_tokens_and_the_text(end: bytes) -> None:
     body = role + chunk("Hel") + chunk("lo", finish_reason=None) + chunk(finish_reason="stop") + usage + end
     ended = await run_with_response(SSE, body)
     assert "".join(ended.tokens) == "Hello"
-    assert [event["finish_reason"] for event in ended.own][-1] == "stop"
+    *_, finished, counted = ended.own
+    assert finished["finish_reason"] == "stop"
+    assert (counted["type"], counted["total_tokens"]) == ("usage", 3)
     assert ended.output == "Hello"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from dockrion.agents.response_readers import Part, ResponseReader, is_supported, reader_for
+from dockrion.agents.servers.recognition import recognizing_reader_for
 from dockrion.dockfile import Dockfile
 from dockrion.errors import AgentFailed
 from dockrion.runs.agent import Call
@@ -24,6 +25,7 @@ class AgentProcess:
 
     def __init__(self, dockfile: Dockfile) -> None:
         self._name = dockfile.agent.name
+        self._recognizes = dockfile.agent.protocol is None
         self.pushes = dockfile.streaming.ingest.enabled
 
     def body(self, call: Call, run_id: str) -> bytes:  # noqa: ARG002
@@ -39,7 +41,9 @@ class AgentProcess:
         }
 
     def reader_for(self, content_type: str) -> ResponseReader:
-        return reader_for(content_type) if is_supported(content_type) else _EmptyResponse(content_type)
+        if not is_supported(content_type):
+            return _EmptyResponse(content_type)
+        return recognizing_reader_for(content_type) if self._recognizes else reader_for(content_type)
 
     def failure(self, status: int, body: str) -> Failed:
         details = {"status": status, "body": body}

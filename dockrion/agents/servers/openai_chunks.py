@@ -55,7 +55,7 @@ class Usage(msgspec.Struct):
     prompt_tokens_details: dict[str, Any] | None = None
     completion_tokens_details: dict[str, Any] | None = None
 
-    def fields(self, model: str) -> dict[str, Any]:
+    def fields(self, model: str | None) -> dict[str, Any]:
         """Return the fields of a `usage` event."""
         details = {
             "input_token_details": self.prompt_tokens_details,

@@ -23,10 +23,10 @@ class StreamReader:
     """Reads a stream of chunks.
 
     Args:
-        model: The model that was asked for.
+        model: The model that was asked for, None if that is unknown.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str | None = None) -> None:
         self._decoder = sse.Decoder()
         self._reply = _Reply(model)
         self._count = 0
@@ -51,10 +51,10 @@ class CompletionReader:
     """Reads a completion that is not streamed.
 
     Args:
-        model: The model that was asked for.
+        model: The model that was asked for, None if that is unknown.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str | None = None) -> None:
         self._data = bytearray()
         self._model = model
 
@@ -78,7 +78,7 @@ class _Reply:
         finished: Whether the server has said why the reply ends.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str | None = None) -> None:
         self.finished = False
         self._model = model
         self._begun = False

@@ -69,7 +69,7 @@ async def test_a_payload_that_only_the_schema_lets_through_is_the_callers_fault(
 @pytest.mark.parametrize(
     ("fields", "modules"),
     [
-        ({}, {"dockrion"}),
+        ({}, {"dockrion", "recognition"}),
         (OPENAI, {"openai", "openai_chunks", "openai_readers", *SHARED}),
         ({"protocol": "ag-ui"}, {"ag_ui", "ag_ui_events", "ag_ui_reader", *SHARED}),
     ],
