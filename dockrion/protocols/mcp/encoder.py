@@ -52,6 +52,7 @@ class CallEncoder(msgspec.Struct, frozen=True):
         output_path: `agent.chat.output`.
         elicits: Whether the client is asked what the agent asks.
         answered: The sequence up to which questions do not end the stream.
+        problem: What was wrong with an answer to the question that does.
     """
 
     id: Id
@@ -62,6 +63,7 @@ class CallEncoder(msgspec.Struct, frozen=True):
     output_path: str | None = None
     elicits: bool = False
     answered: int = 0
+    problem: str = ""
 
     def start(self) -> CallState:
         return CallState()
@@ -174,7 +176,8 @@ class _Writer:
         if not encoder.elicits:
             self._notify(entry, msgspec.Raw(msgspec.json.encode(question.prompt)))
         elif entry.sequence > encoder.answered:
-            asked = {"message": question.prompt, "requestedSchema": elicitation.form_of(question.schema)}
+            message = "\n\n".join(filter(None, (question.prompt, encoder.problem)))
+            asked = {"message": message, "requestedSchema": elicitation.form_of(question.schema)}
             request = {"method": "elicitation/create", "params": {"mode": "form", **asked}}
             fields = {"inputRequests": {question.request_id: request}, "requestState": encoder.request_state}
             self._respond(encoder.form.result(fields, "input_required"))

@@ -67,14 +67,19 @@ class ResultForm(msgspec.Struct, frozen=True):
         return self.result(fields)
 
 
-def refusal_text(error: DockrionError) -> str:
-    """Return what a model reads whose arguments were refused."""
+def refusal_text(error: DockrionError, head: str) -> str:
+    """Return what a model or a person reads whose arguments or answer were refused.
+
+    Args:
+        error: Why.
+        head: What precedes a list of violations.
+    """
     details = msgspec.to_builtins(error.details)
     violations = [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
     if not violations or error.code != InvalidRequest.code:
         return error.message
     lines = [f"{each.get('path')}: {each.get('message')}" for each in violations]
-    return "\n".join(["the arguments do not match the tool's inputSchema:", *lines])
+    return "\n".join([head, *lines])
 
 
 def _text_content(text: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dockrion.protocols.json_rpc import INVALID_PARAMS, Id, Request, RpcError, p
 from dockrion.protocols.mcp.elicitation import RequestState, answer_in
 from dockrion.protocols.mcp.encoder import CallEncoder, CallState
 from dockrion.protocols.mcp.envelope import Envelope
-from dockrion.protocols.mcp.requests import CallParams, InputResponse
+from dockrion.protocols.mcp.requests import CallParams
 from dockrion.protocols.mcp.results import ResultForm, refusal_text
 from dockrion.protocols.mcp.tool import is_structured, payload_of
 from dockrion.web import idempotency, parameters, payloads
@@ -33,6 +33,7 @@ from dockrion.web.service import SERVICE
 from dockrion.wire import sse
 
 _JSON = "application/json"
+_MISMATCH = "the arguments do not match the tool's inputSchema:"
 
 
 async def call_tool(
@@ -87,7 +88,7 @@ class _Call(msgspec.Struct, frozen=True):
             payload = payload_of(self.params.arguments or {}, service.dockfile.io_schema.input)
             call = await payloads.decoded_call(request, msgspec.json.encode(payload))
         except (InvalidRequest, PolicyViolation, AgentFailed) as error:
-            text = service.redactor.mask(refusal_text(error))
+            text = service.redactor.mask(refusal_text(error, _MISMATCH))
             return json_rpc.json_response(result_response(self.id, self.form.failure(text)))
         run, replayed = await start_run(request, call, key=key, cancel_on_disconnect=cancel)
         answered = await questions.last_answered(service.backend, run) if replayed else 0
@@ -102,18 +103,29 @@ class _Call(msgspec.Struct, frozen=True):
         run = await service.access.owned_run(request, state.run_id)
         if run.incarnation != state.incarnation:
             raise RunNotFound(state.run_id)
-        resumption = None
-        if self.params.input_responses:
-            encoder = self._encoder(run, await self._answer(run, *self.params.input_responses.popitem()))
-            resumption = await self._resumption(run, encoder)
+        resumption, problem = None, ""
+        try:
+            answered = await self._answer(run)
+        except InvalidRequest as error:  # a person who has mistyped is asked again
+            answered, problem = None, service.redactor.mask(refusal_text(error, "the answer does not match:"))
+        if answered is None:
+            encoder = self._encoder(run, await questions.last_answered(service.backend, run), problem)
         else:
-            encoder = self._encoder(run, await questions.last_answered(service.backend, run))
+            encoder = self._encoder(run, answered)
+            resumption = await self._resumption(run, encoder)
         if cancel:
             service.runs.caller_returned(run.incarnation)
         return await self._respond(run, encoder, resumption, cancel=cancel)
 
-    async def _answer(self, run: Run, request_id: str, response: InputResponse) -> int:
-        """Answer a question, or cancel the run if nobody does, and return the question's sequence."""
+    async def _answer(self, run: Run) -> int | None:
+        """Answer a question, or cancel the run if nobody does.
+
+        Returns:
+            The question's sequence, None if there is no answer.
+        """
+        if not self.params.input_responses:
+            return None
+        ((request_id, response),) = self.params.input_responses.items()
         if response.action != "accept":
             return await questions.answer(self.request, run, request_id, None, declined=True)
         waiting = run.waiting_for
@@ -156,7 +168,7 @@ class _Call(msgspec.Struct, frozen=True):
         async with service.replays:
             return await resume(service.backend, ref, encoder, skip)
 
-    def _encoder(self, run: Run, answered: int) -> CallEncoder:
+    def _encoder(self, run: Run, answered: int, problem: str = "") -> CallEncoder:
         dockfile = self.request.app[SERVICE].dockfile
         meta = self.params.meta
         return CallEncoder(
@@ -168,4 +180,5 @@ class _Call(msgspec.Struct, frozen=True):
             dockfile.agent.chat_spec.output,
             self.envelope.elicits,
             answered,
+            problem,
         )
