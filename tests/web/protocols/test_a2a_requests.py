@@ -46,6 +46,12 @@ async def test_requests_that_are_not_valid_are_refused_with_their_code(serve: Se
             assert (await answer.json())["error"]["code"] == -32602
 
 
+async def test_empty_ids_are_none(serve: Serve) -> None:
+    served = await serve(lambda _: "Hi", expose=A2A)
+    task = (await posted(served, call("SendMessage", message(taskId="", contextId=""))))["result"]["task"]
+    assert task["contextId"] == task["id"]
+
+
 async def test_a_malformed_position_is_refused(serve: Serve) -> None:
     served = await serve(lambda _: "Hi", expose=A2A)
     run_id = await served.start()

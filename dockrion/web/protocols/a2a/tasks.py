@@ -166,14 +166,14 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
     service.access.require_permission(request, "invoke")
     webhook_url = _webhook_url(request, params, version)
     cancel = cancel and parameters.choice(request, "on_disconnect", ("cancel", "continue")) == "cancel"
-    if message.task_id is not None:
+    if message.task_id:
         if webhook_url is not None:
             raise _unchangeable()
         run, answered = await _answer(request, message, message.task_id)
         if cancel:
             service.runs.caller_returned(run.incarnation)
         return _Sent(run, answered, run_headers(request, run, replayed=False), cancel)
-    protocol = {} if message.context_id is None else {_CONTEXT: message.context_id}
+    protocol = {_CONTEXT: message.context_id} if message.context_id else {}
     how: dict[str, Any] = {"protocol": protocol, "webhook_url": webhook_url, "cancel_on_disconnect": cancel}
     if (payload := payload_in(message)) is not None:
         run, replayed = await start_payload_run(request, payload, **how)
@@ -222,7 +222,7 @@ async def _answer(request: web.Request, message: Message, task_id: str) -> tuple
         DockrionError: As `questions.answer`.
     """
     run = await request.app[SERVICE].access.owned_run(request, _run_id(request, task_id))
-    if message.context_id not in (None, _ids(run).context_id):
+    if message.context_id and message.context_id != _ids(run).context_id:
         raise RpcError(INVALID_PARAMS, "this task belongs to another context; leave out contextId")
     waiting = run.waiting_for
     if waiting is None:
