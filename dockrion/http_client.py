@@ -17,6 +17,13 @@ def succeeded(status: int) -> bool:
     return 200 <= status < 300  # noqa: PLR2004
 
 
+def loggable(error: Exception) -> str:
+    """Return what may be logged of the error of a request: not its headers, which have keys and tokens."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{type(error).__name__}({error.message!r})"
+    return repr(error)
+
+
 class _CleanConnections(aiohttp.BaseConnector):
     """Does not reuse a connection on which unsolicited bytes have arrived.
 

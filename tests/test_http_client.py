@@ -1,11 +1,12 @@
-"""The HTTP client: what it relies on in aiohttp's connector."""
+"""The HTTP client: what it relies on in aiohttp's connector, and what may be logged of its errors."""
 
 import asyncio
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from dockrion.http_client import HttpEndpoint
+from dockrion.http_client import HttpEndpoint, loggable
 from tests.support import TIMEOUT_SECONDS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
@@ -48,3 +49,23 @@ async def test_connections_with_unsolicited_bytes_are_not_reused(
     assert accepted == connections
     await endpoint.aclose()
     server.close()
+
+
+async def test_what_may_be_logged_of_an_error_has_no_header_of_the_request() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 2x0 what\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    endpoint = HttpEndpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", TIMEOUT_SECONDS)
+    try:
+        with pytest.raises(aiohttp.ClientResponseError) as caught:
+            await endpoint.request("GET", headers={"Authorization": "Basic a-key"})
+    finally:
+        await endpoint.aclose()
+        server.close()
+    assert "a-key" in repr(caught.value)  # else `loggable` is not needed
+    assert "Bad status line" in loggable(caught.value)
+    assert "a-key" not in loggable(caught.value)
+    assert loggable(OSError("gone")) == "OSError('gone')"

@@ -24,7 +24,7 @@ from dockrion.errors import (
     InvalidRequest,
     ServiceUnavailable,
 )
-from dockrion.http_client import HttpEndpoint, succeeded
+from dockrion.http_client import HttpEndpoint, loggable, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
 from dockrion.runs.outcome import Failed, Outcome
@@ -94,7 +94,8 @@ class RemoteAgent:
         except InvalidRequest as error:
             return Failed(error.message, error.code, error.details)
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
-            log(_logger, logging.WARNING, "agent request failed", run_id=session.run_id, reason=repr(error))
+            reason = loggable(error)
+            log(_logger, logging.WARNING, "agent request failed", run_id=session.run_id, reason=reason)
             return _connection_failure(error)
 
     async def check(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from dockrion.dependency import Dependency
 from dockrion.errors import ServiceUnavailable
-from dockrion.http_client import HttpEndpoint, succeeded
+from dockrion.http_client import HttpEndpoint, loggable, succeeded
 from dockrion.logs import log
 
 _CONNECT_TIMEOUT = 3.0
@@ -62,7 +62,7 @@ class IssuerClient:
                     response = await self._request(form)
         except _FAILURES as error:
             self.dependency.enter("away", "no usable response in time")
-            log(_logger, logging.WARNING, "token issuer request failed", reason=repr(error))
+            log(_logger, logging.WARNING, "token issuer request failed", reason=loggable(error))
             raise ServiceUnavailable("the token issuer cannot be reached; try again later") from error
         self.dependency.enter("up")
         return response

@@ -51,7 +51,22 @@ async def test_a_chat_model_is_served(serve: Serve, key: str, caplog: pytest.Log
         async with served.client.get("/info") as response:
             assert key not in await response.text()
     assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {key}"] * 2
-    assert key not in caplog.text
+    assert key not in repr([vars(record) for record in caplog.records])
+
+
+async def test_no_header_of_a_failed_request_is_logged(
+    serve: Serve, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with process(lambda _, wire: wire.send(b"HTTP/1.1 2x0 what\r\n\r\n")) as server:
+        agent = {"name": "tested", "url": server.url, "token_env": "MODEL_KEY", **OPENAI}
+        served = await serve(agent=agent | {"forward_headers": ["X-Own"]})
+        async with served.client.post("/invoke", json=PAYLOAD, headers={"X-Own": "own-secret"}) as response:
+            assert response.status == 502
+            assert key not in await response.text()
+    logged = repr([vars(record) for record in caplog.records])  # before anything is masked
+    assert "Bad status line" in logged
+    assert key not in logged
+    assert "own-secret" not in logged
 
 
 async def test_a_payload_that_only_the_schema_lets_through_is_the_callers_fault(serve: Serve) -> None:
