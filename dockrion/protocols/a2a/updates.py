@@ -180,8 +180,10 @@ class Updates:
             yield from self._other(entry)
             return
         messages, named = self.state.messages, (message.message_id, message.source)
-        text = message_text(bytes(message.content))
-        if not (messages.include(*named) or text == EMPTY_TEXT or self.state.incomplete):
+        is_shown, text = messages.include(*named), message_text(bytes(message.content))
+        if text == EMPTY_TEXT and not is_shown:
+            return
+        if not (is_shown or self.state.incomplete):
             yield self._text((entry.sequence,), [text])
         self._change(messages=messages.after_message(*named))
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from dockrion.events import Entry
 from dockrion.protocols.a2a.encoder import StreamEncoder, TaskEncoder
@@ -16,11 +16,18 @@ from tests.protocols.logs import (
     RUN_ID,
     check_encoder,
     check_resuming,
+    log_of,
     logs,
     messages_of,
     on_a_busy_machine,
 )
 
+EMPTY_MESSAGE = log_of(
+    {"type": "message", "role": "assistant", "content": "", "name": None, "message_id": "m"},
+    {"type": "token", "content": "Hello", "message_id": "m"},
+    {"type": "token", "content": "!", "message_id": "m"},
+    end=None,
+)
 EVERY_VERSION = pytest.mark.parametrize("version", ["1.0", "0.3"])
 
 
@@ -52,6 +59,7 @@ def test_reader_goes_on_after_any_frame(version: Version, entries: list[Entry]) 
 @EVERY_VERSION
 @on_a_busy_machine
 @given(entries=logs())
+@example(entries=EMPTY_MESSAGE)
 def test_stream_comes_to_the_task(version: Version, entries: list[Entry]) -> None:
     """At every event, a client that has folded the stream has the task that the service would return."""
     stream, tasks = encoder(version), TaskEncoder(UpdateOptions(RUN_ID))
