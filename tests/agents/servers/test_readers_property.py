@@ -1,0 +1,124 @@
+"""Whatever a server sends, its reader makes valid events of it, or raises `ProtocolError`."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dockrion.agents.response_readers import Interruption, ProtocolError, ResponseReader
+from dockrion.agents.servers.ag_ui_reader import AgUiReader
+from dockrion.agents.servers.openai_readers import CompletionReader, StreamReader
+from dockrion.agents.servers.recognition import recognizing_reader_for
+from dockrion.runs.external_events import ExternalEvent
+
+scalars = (
+    st.none() | st.booleans() | st.integers(-2, 300) | st.just(2**70) | st.floats() | st.text(max_size=3)
+)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+)
+
+
+def either(expected: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return expected | anything
+
+
+texts = either(st.sampled_from(["", "a", "{}", '{"x":', "\ud800"]))
+calls = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": either(st.integers(0, 2)),
+        "id": texts,
+        "function": either(st.fixed_dictionaries({}, optional={"name": texts, "arguments": texts})),
+    },
+)
+messages = st.fixed_dictionaries(
+    {},
+    optional={
+        "content": texts,
+        "refusal": texts,
+        "reasoning": texts,
+        "tool_calls": either(st.lists(calls, max_size=3)),
+    },
+)
+choices = st.fixed_dictionaries(
+    {}, optional={"delta": messages, "message": messages, "finish_reason": either(st.just("stop"))}
+)
+usage = st.fixed_dictionaries({}, optional={"prompt_tokens": anything, "prompt_tokens_details": anything})
+chunks = st.fixed_dictionaries(
+    {}, optional={"choices": st.lists(choices, max_size=2), "usage": usage, "model": texts, "error": anything}
+)
+TYPES = [f"TEXT_MESSAGE_{each}" for each in ("START", "CONTENT", "CHUNK", "END")]
+TYPES += [f"TOOL_CALL_{each}" for each in ("START", "ARGS", "CHUNK", "END", "RESULT")]
+TYPES += [
+    "REASONING_MESSAGE_CONTENT",
+    "STEP_FINISHED",
+    "STATE_SNAPSHOT",
+    "STATE_DELTA",
+    "CUSTOM",
+    "RAW",
+    "",
+    "A-B",
+]
+TYPES += ["RUN_STARTED", "RUN_ERROR", "RUN_FINISHED"]
+interrupts = st.fixed_dictionaries(
+    {"id": texts},
+    optional={
+        "message": texts,
+        "expiresAt": either(st.just("2026-01-01T00:00:00Z")),
+        "responseSchema": anything,
+    },
+)
+outcomes = st.fixed_dictionaries(
+    {"type": either(st.sampled_from(["success", "interrupt", "cancelled"]))},
+    optional={"interrupts": st.lists(interrupts, max_size=2)},
+)
+events = st.fixed_dictionaries(
+    {"type": st.sampled_from(TYPES)},
+    optional={
+        **dict.fromkeys(("messageId", "delta", "toolCallId", "toolCallName", "content", "stepName"), texts),
+        **dict.fromkeys(("role", "metadata", "snapshot", "value", "result", "usage", "id"), anything),
+        "name": texts | st.sampled_from(["dockrion.usage", "dockrion.progress", "dockrion.input_received"]),
+        "message": texts,
+        "code": texts,
+        "outcome": either(outcomes),
+    },
+)
+
+
+def check(reader: ResponseReader, data: bytes) -> None:
+    with suppress(ProtocolError):
+        for part in (*reader.feed(data), *reader.end()):
+            if isinstance(part, ExternalEvent):
+                with suppress(ValueError):  # the agent makes a `ProtocolError` of it
+                    part.fields()
+            elif isinstance(part, Interruption):
+                json.loads(part.resumed(b'{"runId": "r"}', None))
+
+
+@pytest.mark.parametrize(
+    ("make", "sent"),
+    [
+        (StreamReader, chunks),
+        (AgUiReader, events),
+        (lambda: recognizing_reader_for("text/event-stream"), chunks),
+    ],
+    ids=["OpenAI", "AG-UI", "recognized"],
+)
+def test_no_stream_breaks_a_reader(make: Callable[[], ResponseReader], sent: Any) -> None:
+    @given(st.lists(sent, max_size=4))
+    @example([{"type": "TOOL_CALL_CHUNK"}])
+    def run(values: list[Any]) -> None:
+        check(make(), b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in values))
+
+    run()
+
+
+@given(chunks)
+def test_no_completion_breaks_a_reader(value: Any) -> None:
+    check(CompletionReader(), json.dumps(value).encode())
