@@ -25,7 +25,7 @@ from dockrion.web.access import CALLER
 from dockrion.web.service import SERVICE, Service
 
 _logger = logging.getLogger(__name__)
-_CONFIG = "_config"
+CONFIG = "_config"  # the field of a payload with the config of a graph or chain
 _MISMATCH = "the body does not match io_schema.input"
 _INLINE_BYTES = 128 * 1024  # larger bodies are scanned or converted in a thread: the event loop goes on
 _MAX_SANITIZED = 16 * MAX_MESSAGE  # characters, of each message
@@ -80,9 +80,9 @@ async def decoded_call(request: web.Request, data: bytes, *, recorded: bool = Tr
 def split_config(service: Service, value: Any) -> tuple[dict[str, Any] | None, Any]:
     """Take the config out of a payload; return it, and the value that resumes a thread, or UNSET."""
     dockfile = service.dockfile
-    if not (dockfile.agent.takes_config and isinstance(value, dict) and _CONFIG in value):
+    if not (dockfile.agent.takes_config and isinstance(value, dict) and CONFIG in value):
         return None, msgspec.UNSET
-    config = _config(value.pop(_CONFIG), allowed=dockfile.arguments.allow_request_config)
+    config = _config(value.pop(CONFIG), allowed=dockfile.arguments.allow_request_config)
     return config, _resume(value, config, dockfile.io_schema.input)
 
 
@@ -174,11 +174,11 @@ def _forwarded_headers(request: web.Request, names: list[str]) -> CIMultiDictPro
 
 def _config(value: Any, *, allowed: bool) -> dict[str, Any]:
     if not allowed:
-        raise InvalidRequest(f"this service does not accept {_CONFIG}; see arguments.allow_request_config")
+        raise InvalidRequest(f"this service does not accept {CONFIG}; see arguments.allow_request_config")
     try:
         return runnable_config.parse(value)
     except ValueError as error:
-        raise InvalidRequest(f"{_CONFIG} is not a valid graph config: {error}") from None
+        raise InvalidRequest(f"{CONFIG} is not a valid graph config: {error}") from None
 
 
 def _resume(value: dict[str, Any], config: dict[str, Any], schema: dict[str, Any] | None) -> Any:

@@ -10,8 +10,10 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET
 
+from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
+from dockrion.dockfile import Dockfile
 from dockrion.errors import InvalidRequest
 from dockrion.events import MAX_SEQUENCE
 from dockrion.ids import RUN_ID_PATTERN
@@ -29,14 +31,16 @@ from dockrion.protocols.a2a.requests import (
     payload_in,
 )
 from dockrion.protocols.a2a.updates import UpdateOptions
+from dockrion.protocols.conversation import payload_of
 from dockrion.protocols.json_rpc import INVALID_PARAMS, Id, Request, RpcError, params_of, result_response
 from dockrion.protocols.numbered_frames import Cursor, parse_cursor
 from dockrion.web import parameters
 from dockrion.web.access import RUN_ID
 from dockrion.web.invoke import run_headers
+from dockrion.web.payloads import CONFIG
 from dockrion.web.protocols import questions
 from dockrion.web.protocols.resuming import Resumption, resume, stored_state
-from dockrion.web.protocols.starting import start_conversation_run, start_payload_run
+from dockrion.web.protocols.starting import start_payload_run
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
 from dockrion.web.service import SERVICE
 
@@ -173,13 +177,28 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
         if cancel:
             service.runs.caller_returned(run.incarnation)
         return _Sent(run, answered, run_headers(request, run, replayed=False), cancel)
-    protocol = {_CONTEXT: message.context_id} if message.context_id else {}
-    how: dict[str, Any] = {"protocol": protocol, "webhook_url": webhook_url, "cancel_on_disconnect": cancel}
-    if (payload := payload_in(message)) is not None:
-        run, replayed = await start_payload_run(request, payload, **how)
-    else:
-        run, replayed = await start_conversation_run(request, conversation_of(message), **how)
+    service.runs.ready_agent()
+    payload, context_id = _payload(service.dockfile, message)
+    run, replayed = await start_payload_run(
+        request,
+        payload,
+        protocol={_CONTEXT: context_id} if context_id else {},
+        webhook_url=webhook_url,
+        cancel_on_disconnect=cancel,
+    )
     return _Sent(run, None, run_headers(request, run, replayed=replayed), cancel and not replayed)
+
+
+def _payload(dockfile: Dockfile, message: Message) -> tuple[dict[str, Any], str | None]:
+    """Return the payload that a message becomes, and the id of its context, None for the task's id."""
+    payload, context_id = payload_in(message), message.context_id
+    if payload is None:
+        payload = payload_of(conversation_of(message), dockfile.agent.chat_spec, dockfile.io_schema.input)
+    if dockfile.agent.takes_config and dockfile.arguments.allow_request_config:
+        context_id = context_id or ids.uuid7()
+        name = "thread_id" if dockfile.agent.framework == "langgraph" else "session_id"
+        payload = {CONFIG: {"configurable": {name: context_id}}} | payload
+    return payload, context_id
 
 
 def _unchangeable() -> RpcError:
