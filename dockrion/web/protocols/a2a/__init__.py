@@ -13,7 +13,7 @@ from dockrion.protocols.a2a.objects import Version
 from dockrion.protocols.json_rpc import METHOD_NOT_FOUND, PARSE_ERROR, Request, RpcError
 from dockrion.web import payloads
 from dockrion.web.access import PUBLIC, READ_RUNS
-from dockrion.web.protocols.a2a import tasks
+from dockrion.web.protocols.a2a import pushes, tasks
 from dockrion.web.responses import json_response
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
@@ -84,20 +84,20 @@ _METHODS = {
     "ListTasks": _Method(tasks.refuse_listing, "1.0"),
     "CancelTask": _Method(tasks.cancel, "1.0"),
     "SubscribeToTask": _Method(tasks.subscribe, "1.0"),
-    "CreateTaskPushNotificationConfig": _Method(tasks.refuse_push_change, "1.0"),
-    "GetTaskPushNotificationConfig": _Method(tasks.get_push, "1.0"),
-    "ListTaskPushNotificationConfigs": _Method(tasks.list_pushes, "1.0"),
-    "DeleteTaskPushNotificationConfig": _Method(tasks.refuse_push_change, "1.0"),
+    "CreateTaskPushNotificationConfig": _Method(pushes.refuse_change, "1.0"),
+    "GetTaskPushNotificationConfig": _Method(pushes.get_push, "1.0"),
+    "ListTaskPushNotificationConfigs": _Method(pushes.list_pushes, "1.0"),
+    "DeleteTaskPushNotificationConfig": _Method(pushes.refuse_change, "1.0"),
     "GetExtendedAgentCard": _Method(tasks.refuse_extended_card, "1.0"),
     "message/send": _Method(tasks.send, "0.3"),
     "message/stream": _Method(tasks.stream, "0.3"),
     "tasks/get": _Method(tasks.get, "0.3"),
     "tasks/cancel": _Method(tasks.cancel, "0.3"),
     "tasks/resubscribe": _Method(tasks.subscribe, "0.3"),
-    "tasks/pushNotificationConfig/set": _Method(tasks.refuse_push_change, "0.3"),
-    "tasks/pushNotificationConfig/get": _Method(tasks.get_push, "0.3"),
-    "tasks/pushNotificationConfig/list": _Method(tasks.list_pushes, "0.3"),
-    "tasks/pushNotificationConfig/delete": _Method(tasks.refuse_push_change, "0.3"),
+    "tasks/pushNotificationConfig/set": _Method(pushes.refuse_change, "0.3"),
+    "tasks/pushNotificationConfig/get": _Method(pushes.get_push, "0.3"),
+    "tasks/pushNotificationConfig/list": _Method(pushes.list_pushes, "0.3"),
+    "tasks/pushNotificationConfig/delete": _Method(pushes.refuse_change, "0.3"),
     "agent/getAuthenticatedExtendedCard": _Method(tasks.refuse_extended_card, "0.3"),
 }
 ERROR_RESPONSES = {PATH: _refusal}

@@ -4,11 +4,10 @@ A task goes on when the connection is lost, as the protocol expects, and `Subscr
 frame that `Last-Event-ID` names, else from the whole task as it is then.
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET
 
 from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
@@ -16,14 +15,11 @@ from dockrion.backends.run_log import Run
 from dockrion.dockfile import Dockfile
 from dockrion.errors import InvalidRequest
 from dockrion.events import MAX_SEQUENCE
-from dockrion.ids import RUN_ID_PATTERN
 from dockrion.protocols.a2a import errors
 from dockrion.protocols.a2a.encoder import Snapshot, StreamEncoder, TaskEncoder
 from dockrion.protocols.a2a.objects import Status, TaskIds, Version, Writer
-from dockrion.protocols.a2a.push import Push, marked_url, push_of
 from dockrion.protocols.a2a.requests import (
     Message,
-    PushParams,
     SendParams,
     TaskParams,
     answer_in,
@@ -32,20 +28,18 @@ from dockrion.protocols.a2a.requests import (
 )
 from dockrion.protocols.a2a.updates import UpdateOptions
 from dockrion.protocols.conversation import payload_of
-from dockrion.protocols.json_rpc import INVALID_PARAMS, Id, Request, RpcError, params_of, result_response
+from dockrion.protocols.json_rpc import INVALID_PARAMS, Request, RpcError, params_of, result_response
 from dockrion.protocols.numbered_frames import Cursor, parse_cursor
 from dockrion.web import parameters
-from dockrion.web.access import RUN_ID
 from dockrion.web.invoke import run_headers
 from dockrion.web.payloads import CONFIG
 from dockrion.web.protocols import questions
+from dockrion.web.protocols.a2a.access import owned_task, readable_task
+from dockrion.web.protocols.a2a.pushes import unchangeable, webhook_url_of
 from dockrion.web.protocols.resuming import Resumption, resume, stored_state
 from dockrion.web.protocols.starting import start_payload_run
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
 from dockrion.web.service import SERVICE
-
-if TYPE_CHECKING:
-    from dockrion.webhooks.allowed_hosts import AllowedHosts
 
 _CONTEXT = "contextId"  # the field of `Run.protocol` that has what the client calls the conversation
 
@@ -98,7 +92,7 @@ async def stream(request: web.Request, rpc: Request, version: Version) -> web.St
 
 async def get(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Return a task as it is now."""
-    run = await request.app[SERVICE].access.readable_run(request, _task_id(request, rpc))
+    run = await readable_task(request, params_of(rpc, TaskParams).id)
     return await _task(request, run, rpc, version)
 
 
@@ -106,7 +100,7 @@ async def cancel(request: web.Request, rpc: Request, version: Version) -> web.St
     """Cancel a task, and return it."""
     service = request.app[SERVICE]
     service.access.require_permission(request, "invoke")
-    run = await service.access.owned_run(request, _task_id(request, rpc))
+    run = await owned_task(request, params_of(rpc, TaskParams).id)
     try:
         await service.runs.cancel(run.run_id, None, run.incarnation)
     except InvalidRequest:
@@ -119,7 +113,7 @@ async def subscribe(request: web.Request, rpc: Request, version: Version) -> web
     service = request.app[SERVICE]
     last_id = request.headers.get("Last-Event-ID")
     cursor = parse_cursor(last_id) if last_id else None
-    run = await service.access.readable_run(request, _task_id(request, rpc))
+    run = await readable_task(request, params_of(rpc, TaskParams).id)
     answered = await questions.last_answered(service.backend, run)
     encoder, ref = _encoder(request, run, rpc, version, answered), RunRef(run.run_id, run.incarnation)
     if cursor is None:
@@ -140,26 +134,6 @@ async def refuse_listing(_request: web.Request, _rpc: Request, _version: Version
     raise RpcError(errors.UNSUPPORTED_OPERATION, message)
 
 
-async def get_push(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
-    """Return where the end of a task is told."""
-    task_id, push = await _push_of(request, rpc)
-    if push is None:
-        raise RpcError(errors.TASK_NOT_FOUND, "the end of this task is told nowhere")
-    return _json(result_response(_id(rpc), push.written(task_id, version)))
-
-
-async def list_pushes(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
-    """Return all of these: none or one."""
-    task_id, push = await _push_of(request, rpc)
-    configs = [] if push is None else [push.written(task_id, version)]
-    return _json(result_response(_id(rpc), {"configs": configs} if version == "1.0" else configs))
-
-
-async def refuse_push_change(request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
-    _allowed_hosts(request)
-    raise _unchangeable()
-
-
 async def refuse_extended_card(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
     raise RpcError(errors.NO_EXTENDED_CARD, "this agent has no other card than the public one")
 
@@ -168,11 +142,11 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
     """Start a task, or answer what one has asked."""
     service, message = request.app[SERVICE], params.message
     service.access.require_permission(request, "invoke")
-    webhook_url = _webhook_url(request, params, version)
+    webhook_url = webhook_url_of(request, params, version)
     cancel = cancel and parameters.choice(request, "on_disconnect", ("cancel", "continue")) == "cancel"
     if message.task_id:
         if webhook_url is not None:
-            raise _unchangeable()
+            raise unchangeable()
         run, answered = await _answer(request, message, message.task_id)
         if cancel:
             service.runs.caller_returned(run.incarnation)
@@ -201,38 +175,6 @@ def _payload(dockfile: Dockfile, message: Message) -> tuple[dict[str, Any], str 
     return payload, context_id
 
 
-def _unchangeable() -> RpcError:
-    message = "push notifications are set with the message that begins a task, and not changed later"
-    return RpcError(errors.UNSUPPORTED_OPERATION, message)
-
-
-def _webhook_url(request: web.Request, params: SendParams, version: Version) -> str | None:
-    """Return where the client wants to be told how its task ends, None for nowhere."""
-    if (config := params.options.push) is None:
-        return None
-    try:
-        _allowed_hosts(request).check_url(config.url)
-    except InvalidRequest:
-        message = "push notifications: the URL is none of a host that this service sends webhooks to"
-        raise RpcError(INVALID_PARAMS, message) from None
-    output_path = request.app[SERVICE].dockfile.agent.chat_spec.output
-    return marked_url(Push(config, version, params.message.context_id, output_path))
-
-
-def _allowed_hosts(request: web.Request) -> "AllowedHosts":
-    webhooks = request.app[SERVICE].webhooks
-    if webhooks is None or webhooks.allowed_hosts is None:
-        raise RpcError(errors.NO_PUSH, "this service sends no push notifications; subscribe to the task")
-    return webhooks.allowed_hosts
-
-
-async def _push_of(request: web.Request, rpc: Request) -> tuple[str, Push | None]:
-    _allowed_hosts(request)
-    params = params_of(rpc, PushParams)
-    run = await request.app[SERVICE].access.owned_run(request, _run_id(request, params.task_id or params.id))
-    return run.run_id, push_of(run.webhook_url)
-
-
 async def _answer(request: web.Request, message: Message, task_id: str) -> tuple[Run, int]:
     """Answer what a task has asked; return its run, and the sequence of the question.
 
@@ -240,7 +182,7 @@ async def _answer(request: web.Request, message: Message, task_id: str) -> tuple
         RpcError: The task waits for no answer, or the message is none.
         DockrionError: As `questions.answer`.
     """
-    run = await request.app[SERVICE].access.owned_run(request, _run_id(request, task_id))
+    run = await owned_task(request, task_id)
     if message.context_id and message.context_id != _ids(run).context_id:
         raise RpcError(INVALID_PARAMS, "this task belongs to another context; leave out contextId")
     waiting = run.waiting_for
@@ -256,7 +198,7 @@ async def _task(request: web.Request, run: Run, rpc: Request, version: Version) 
     state = await _stored(request, run, _options(request, run, MAX_SEQUENCE))
     writer = _writer(run, rpc, version)
     task = writer.result(state.task(writer, waiting=run.waiting_for is not None))
-    return _json(result_response(_id(rpc), task))
+    return _json(result_response(rpc.response_id, task))
 
 
 async def _stored(request: web.Request, run: Run, options: UpdateOptions) -> Snapshot:
@@ -285,27 +227,12 @@ def _options(request: web.Request, run: Run, answered: int) -> UpdateOptions:
 
 
 def _writer(run: Run, rpc: Request, version: Version) -> Writer:
-    return Writer(version, _ids(run), _id(rpc))
+    return Writer(version, _ids(run), rpc.response_id)
 
 
 def _ids(run: Run) -> TaskIds:
     return TaskIds(run.run_id, (run.protocol or {}).get(_CONTEXT, run.run_id))
 
 
-def _task_id(request: web.Request, rpc: Request) -> str:
-    return _run_id(request, params_of(rpc, TaskParams).id)
-
-
-def _run_id(request: web.Request, task_id: str) -> str:
-    if not RUN_ID_PATTERN.fullmatch(task_id):
-        raise RpcError(errors.TASK_NOT_FOUND, "there is no such task")
-    request[RUN_ID] = task_id
-    return task_id
-
-
 def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=body, headers=headers, content_type="application/json")
-
-
-def _id(rpc: Request) -> Id:
-    return None if rpc.id is UNSET else rpc.id
