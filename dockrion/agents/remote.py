@@ -2,20 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from io import BytesIO
-from typing import Any
-from urllib.parse import quote
+from typing import Any, NamedTuple
 
 import aiohttp
+import msgspec
 from multidict import CIMultiDict
 
 from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.external import IdleTimeout, until_idle
-from dockrion.agents.response_readers import Interruption, Part, ProtocolError, ResponseReader, Result
+from dockrion.agents.identity_headers import identity_headers
+from dockrion.agents.response_readers import (
+    Begun,
+    Interruption,
+    Part,
+    ProtocolError,
+    ResponseReader,
+    Result,
+)
 from dockrion.agents.servers import protocol_of
-from dockrion.caller import Caller
 from dockrion.dockfile import Dockfile
 from dockrion.errors import (
     AgentDisconnected,
@@ -40,8 +47,6 @@ _END_TIMEOUT = 0.02
 _ACCEPTED = 202  # RFC 9110, 15.3.3
 _UNREACHABLE = "the agent process cannot be reached"
 _TRUNCATED = "the agent process closed the connection in the middle of its response"
-# Characters that identity headers carry unencoded, besides letters, digits and `-._`.
-_HEADER_SAFE = "!#$&'()*+/:;<=>?@[]^_`{|}~ "
 
 
 class _Abandoned(Exception):
@@ -50,6 +55,13 @@ class _Abandoned(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__()
         self.outcome = outcome
+
+
+class _Request(NamedTuple):
+    """A request to the agent's server, and how its response is read."""
+
+    body: bytes
+    reader_for: Callable[[str], ResponseReader]
 
 
 class RemoteAgent:
@@ -77,6 +89,7 @@ class RemoteAgent:
         if spec.input_url:
             self._answers = AnswerDelivery(spec.input_url, spec.name, spec.connect_timeout)
         self._health = HttpEndpoint(spec.health_url, spec.connect_timeout) if spec.health_url else None
+        self._begun: dict[str, Begun] = {}  # of runs
 
     async def run(self, call: Call, session: RunSession, *, streaming: bool) -> Any:  # noqa: ARG002
         try:
@@ -84,12 +97,13 @@ class RemoteAgent:
                 return await self._invoke(call, session)
         except asyncio.CancelledError:
             if not session.ended_elsewhere:  # else the process itself has ended the run
-                await self._request_stop(session)
+                await self._request_stop(call, session)
             raise
         except _Abandoned as abandoned:
-            await self._request_stop(session)
+            await self._request_stop(call, session)
             return abandoned.outcome
         except ProtocolError as error:
+            await self._stop_begun(call, session)
             return Failed(str(error), AgentProtocolError.code)
         except InvalidRequest as error:
             return Failed(error.message, error.code, error.details)
@@ -97,6 +111,8 @@ class RemoteAgent:
             reason = loggable(error)
             log(_logger, logging.WARNING, "agent request failed", run_id=session.run_id, reason=reason)
             return _connection_failure(error)
+        finally:
+            self._begun.pop(session.run_id, None)
 
     async def check(self) -> None:
         """Return if the process's health URL reports success or, without one, accepts connections.
@@ -122,17 +138,18 @@ class RemoteAgent:
                 await endpoint.aclose()
 
     async def _invoke(self, call: Call, session: RunSession) -> Outcome:
-        body = self._protocol.body(call, session.run_id)
-        while isinstance(result := await self._exchange(body, call, session), Interruption):
-            body = result.resumed(body, await _ask(result, session))
+        request = _Request(self._protocol.body(call, session.run_id), self._protocol.reader_for)
+        while isinstance(result := await self._exchange(request, call, session), Interruption):
+            body = result.resumed(request.body, await _ask(result, session))
+            request = _Request(body, result.reader_for or request.reader_for)
         return result
 
-    async def _exchange(self, body: bytes, call: Call, session: RunSession) -> Result:
+    async def _exchange(self, request: _Request, call: Call, session: RunSession) -> Result:
         total = asyncio.timeout(self._spec.total_timeout)
         idle = IdleTimeout(session, self._spec.read_timeout)
         try:
             async with total, idle.running():
-                return await self._post(body, call, session, idle, total)
+                return await self._post(request, call, session, idle, total)
         except TimeoutError:
             if idle.expired:
                 message = f"the agent process has sent nothing for {idle.seconds:g} s"
@@ -143,10 +160,10 @@ class RemoteAgent:
             raise _Abandoned(Failed(message, AgentTimedOut.code)) from None
 
     async def _post(
-        self, body: bytes, call: Call, session: RunSession, idle: IdleTimeout, total: asyncio.Timeout
+        self, request: _Request, call: Call, session: RunSession, idle: IdleTimeout, total: asyncio.Timeout
     ) -> Result:
         headers = self._headers(call, session)
-        data = BytesIO(body)  # which aiohttp sends in chunks
+        data = BytesIO(request.body)  # which aiohttp sends in chunks
         async with self._agent.request("POST", data=data, headers=headers) as response:
             try:
                 if not succeeded(response.status):
@@ -157,8 +174,8 @@ class RemoteAgent:
                     total.reschedule(None)  # the response is complete; from now on events are pushed
                     raise _Abandoned(await until_idle(session, self._push_timeout))
                 _require_identity(response)
-                reader = self._protocol.reader_for(response.content_type)
-                return await _forward(response, reader, session, idle)
+                reader = request.reader_for(response.content_type)
+                return await self._forward(response, reader, session, idle)
             finally:
                 response.close()  # discards what has not been read
 
@@ -171,48 +188,73 @@ class RemoteAgent:
             **call.request.context_headers,
         }
         if self._spec.forward_identity and call.caller is not None:
-            headers |= _identity_headers(call.caller)
+            headers |= identity_headers(call.caller)
         sent = CIMultiDict(call.request.headers)
         sent.update({name: value for name, value in headers.items() if value is not None})
         return sent
 
-    async def _request_stop(self, session: RunSession) -> None:
+    async def _forward(
+        self, response: aiohttp.ClientResponse, reader: ResponseReader, session: RunSession, idle: IdleTimeout
+    ) -> Result:
+        """Emit the events in a response while it arrives, and return with what it ends."""
+        async for data in response.content.iter_any():
+            idle.pause()  # waiting for the backend does not count against the agent
+            if (result := await self._emit(reader.feed(data), session)) is not None:
+                await _await_end(response)
+                return result
+            idle.restart()
+            await asyncio.sleep(0)  # a response that is always readable must not block the event loop
+        return await self._emit(reader.end(), session) or Failed(_TRUNCATED, AgentDisconnected.code)
+
+    async def _emit(self, parts: Iterator[Part], session: RunSession) -> Result | None:
+        emit = session.from_process.emit
+        for part in parts:
+            if isinstance(part, Result):
+                return part
+            if isinstance(part, Begun):
+                self._begun[session.run_id] = part
+                continue
+            try:
+                await emit(part)
+            except (TypeError, ValueError) as error:
+                raise ProtocolError(f"the agent process sent an invalid event: {error}") from error
+        return None
+
+    async def _request_stop(self, call: Call, session: RunSession) -> None:
         """Ask the process to stop a run, as it may not notice that the connection is closed."""
-        if self._cancel is None:
-            return
-        run_id = session.run_id
-        headers = {"X-Dockrion-Run-Id": run_id, "X-Dockrion-Agent": self._spec.name}
-        headers |= session.request.context_headers
-        try:
-            async with (
-                asyncio.timeout(_STOP_TIMEOUT),
-                self._cancel.request("POST", json={"run_id": run_id}, headers=headers) as response,
-            ):
-                status = response.status
-        except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
-            log(_logger, logging.WARNING, "agent process stop request failed", run_id=run_id, error=error)
-        else:
-            if not succeeded(status):
-                log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)
+        await self._stop_begun(call, session)
+        if self._cancel is not None:
+            headers = {"X-Dockrion-Run-Id": session.run_id, "X-Dockrion-Agent": self._spec.name}
+            headers |= session.request.context_headers
+            body = msgspec.json.encode({"run_id": session.run_id})
+            await _post_stop(self._cancel, body, headers | {"Content-Type": "application/json"}, session)
+
+    async def _stop_begun(self, call: Call, session: RunSession) -> None:
+        """Ask the server to stop what it has begun for a run, if it has said how."""
+        if (begun := self._begun.pop(session.run_id, None)) is not None:
+            await _post_stop(self._agent, begun.stop_body, self._headers(call, session), session)
+
+
+async def _post_stop(
+    endpoint: HttpEndpoint, body: bytes, headers: Mapping[str, str], session: RunSession
+) -> None:
+    run_id = session.run_id
+    try:
+        async with (
+            asyncio.timeout(_STOP_TIMEOUT),
+            endpoint.request("POST", data=body, headers=headers) as response,
+        ):
+            status = response.status
+    except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
+        log(_logger, logging.WARNING, "agent process stop request failed", run_id=run_id, error=error)
+    else:
+        if not succeeded(status):
+            log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)
 
 
 def _require_identity(response: aiohttp.ClientResponse) -> None:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise ProtocolError("the agent process's response is compressed, though that was not accepted")
-
-
-async def _forward(
-    response: aiohttp.ClientResponse, reader: ResponseReader, session: RunSession, idle: IdleTimeout
-) -> Result:
-    """Emit the events in a response while it arrives, and return with what it ends."""
-    async for data in response.content.iter_any():
-        idle.pause()  # waiting for the backend does not count against the agent
-        if (result := await _emit(reader.feed(data), session)) is not None:
-            await _await_end(response)
-            return result
-        idle.restart()
-        await asyncio.sleep(0)  # a response that is always readable must not block the event loop
-    return await _emit(reader.end(), session) or Failed(_TRUNCATED, AgentDisconnected.code)
 
 
 async def _await_end(response: aiohttp.ClientResponse) -> None:
@@ -224,24 +266,14 @@ async def _await_end(response: aiohttp.ClientResponse) -> None:
 
 async def _ask(interruption: Interruption, session: RunSession) -> list[Any] | None:
     """Ask what the agent asks; return the answers, None if there were none in time."""
+    if not interruption.questions:
+        return []
     try:
         return await session.asking.ask_all(interruption.questions)
     except InputTimeout:
         return None
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"the agent's server asks a malformed question: {error}") from error
-
-
-async def _emit(parts: Iterator[Part], session: RunSession) -> Result | None:
-    emit = session.from_process.emit
-    for part in parts:
-        if isinstance(part, Result):
-            return part
-        try:
-            await emit(part)
-        except (TypeError, ValueError) as error:
-            raise ProtocolError(f"the agent process sent an invalid event: {error}") from error
-    return None
 
 
 async def _error_body(response: aiohttp.ClientResponse) -> str:
@@ -261,28 +293,3 @@ def _connection_failure(error: Exception) -> Failed:
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
         return Failed(_TRUNCATED, AgentDisconnected.code)
     return Failed("the agent process does not speak HTTP", AgentProtocolError.code)
-
-
-def _identity_headers(caller: Caller) -> dict[str, str | None]:
-    """Return the headers that describe a caller.
-
-    Values are percent-encoded UTF-8 except for plain ASCII, so that no claim can add a header. In
-    lists the items' own commas are encoded, too.
-    """
-    return {
-        "X-Dockrion-User-Id": _encode_text(caller.user_id),
-        "X-Dockrion-User-Name": _encode_text(caller.name),
-        "X-Dockrion-User-Email": _encode_text(caller.email),
-        "X-Dockrion-Tenant-Id": _encode_text(caller.tenant_id),
-        "X-Dockrion-Roles": _encode_list(caller.roles),
-        "X-Dockrion-Permissions": _encode_list(sorted(caller.permissions)),
-        "X-Dockrion-Scopes": _encode_list(caller.scopes),
-    }
-
-
-def _encode_text(text: str | None) -> str | None:
-    return None if text is None else quote(text, safe=_HEADER_SAFE + ",", errors="replace").strip()
-
-
-def _encode_list(texts: Iterable[str]) -> str:
-    return ",".join(quote(text, safe=_HEADER_SAFE, errors="replace") for text in texts)

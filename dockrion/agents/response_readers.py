@@ -30,14 +30,26 @@ class Interruption(msgspec.Struct, frozen=True):
         questions: The questions.
         resumed: Returns the body of that request, from the body before it and the answers in the order of
             the questions, None if there were none in time.
+        reader_for: Returns a reader for its response, which knows what was read before; None for a new one.
     """
 
     questions: list[Question]
     resumed: Callable[[bytes, list[Any] | None], bytes]
+    reader_for: "Callable[[str], ResponseReader] | None" = None
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """Work that goes on when the connection is closed, until another request stops it.
+
+    Attributes:
+        stop_body: The body of that request, to the same URL.
+    """
+
+    stop_body: bytes
 
 
 Result = Outcome | Interruption  # with which a response ends
-Part = ExternalEvent | Result
+Part = ExternalEvent | Begun | Result
 
 
 class ProtocolError(Exception):

@@ -67,7 +67,7 @@ def warn_of_server(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
         return
     if agent.model is not None and agent.protocol != "openai":
         diagnostics.warn(("agent", "model"), "no effect without protocol: openai")
-    if agent.input_url is not None and agent.protocol in ("openai", "ag-ui"):
+    if agent.input_url is not None and agent.protocol in ("openai", "ag-ui", "a2a"):
         message = f"no effect with protocol: {agent.protocol}, whose servers get no answers there"
         diagnostics.warn(("agent", "input_url"), message)
     if agent.protocol != "openai":

@@ -49,7 +49,7 @@ class AgentSpec(Struct, frozen=True):
         doc("Address of an agent process that already runs; ignored with a handler or an entrypoint."),
     ] = None
     protocol: Annotated[
-        Literal["dockrion", "openai", "ag-ui"] | None,
+        Literal["dockrion", "openai", "ag-ui", "a2a"] | None,
         doc("What the server at `url` speaks; null: it gets payloads as they are, and its responses tell."),
     ] = None
     model: Annotated[

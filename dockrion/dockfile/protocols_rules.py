@@ -105,7 +105,7 @@ def unfit_payload(dockfile: Dockfile) -> str | None:
 
 def _sends_messages(dockfile: Dockfile) -> bool:
     """Return whether the agent is a server that is sent messages, which payloads therefore have."""
-    return dockfile.agent.mode == "url" and dockfile.agent.protocol in ("openai", "ag-ui")
+    return dockfile.agent.mode == "url" and dockfile.agent.protocol in ("openai", "ag-ui", "a2a")
 
 
 def _declared_type(schema: Any) -> Any:

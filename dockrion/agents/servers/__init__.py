@@ -57,6 +57,10 @@ def protocol_of(dockfile: Dockfile) -> ServerProtocol:
         from dockrion.agents.servers.ag_ui import AgUiServer  # noqa: PLC0415  memory
 
         return AgUiServer(dockfile)
+    if dockfile.agent.protocol == "a2a":
+        from dockrion.agents.servers.a2a import A2aServer  # noqa: PLC0415  memory
+
+        return A2aServer(dockfile)
     from dockrion.agents.servers.dockrion import AgentProcess  # noqa: PLC0415  memory
 
     return AgentProcess(dockfile)

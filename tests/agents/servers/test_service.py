@@ -87,8 +87,9 @@ async def test_a_payload_that_only_the_schema_lets_through_is_the_callers_fault(
         ({}, {"dockrion", "recognition"}),
         (OPENAI, {"openai", "openai_chunks", "openai_readers", *SHARED}),
         ({"protocol": "ag-ui"}, {"ag_ui", "ag_ui_events", "ag_ui_reader", *SHARED}),
+        ({"protocol": "a2a"}, {"a2a", "a2a_messages", "a2a_objects", "a2a_reader", "server_errors"}),
     ],
-    ids=["dockrion", "openai", "ag-ui"],
+    ids=["dockrion", "openai", "ag-ui", "a2a"],
 )
 def test_only_the_protocol_that_is_spoken_is_loaded(
     tmp_path: Path, fields: dict[str, Any], modules: set[str]
