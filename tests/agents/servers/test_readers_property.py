@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dockrion.agents.response_readers import Interruption, ProtocolError, ResponseReader
+from dockrion.agents.servers.a2a_reader import A2aReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.agents.servers.openai_readers import CompletionReader, StreamReader
 from dockrion.agents.servers.recognition import recognizing_reader_for
@@ -53,6 +54,7 @@ usage = st.fixed_dictionaries({}, optional={"prompt_tokens": anything, "prompt_t
 chunks = st.fixed_dictionaries(
     {}, optional={"choices": st.lists(choices, max_size=2), "usage": usage, "model": texts, "error": anything}
 )
+BODY = b'{"runId": "r", "params": {"message": {"parts": []}}}'
 TYPES = [f"TEXT_MESSAGE_{each}" for each in ("START", "CONTENT", "CHUNK", "END")]
 TYPES += [f"TOOL_CALL_{each}" for each in ("START", "ARGS", "CHUNK", "END", "RESULT")]
 TYPES += [
@@ -90,6 +92,44 @@ events = st.fixed_dictionaries(
     },
 )
 
+parts = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("text", "raw", "url", "mediaType"), texts),
+        "data": anything,
+        "file": either(st.fixed_dictionaries({"bytes": texts})),
+        "metadata": either(st.just({"data_part_compat": True})),
+    },
+)
+artifacts = st.fixed_dictionaries({"artifactId": texts}, optional={"parts": st.lists(parts, max_size=2)})
+STATES = ["WORKING", "INPUT_REQUIRED", "COMPLETED", "FAILED", "REJECTED", "CANCELED", "AUTH_REQUIRED", ""]
+updates = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": texts,
+        "taskId": texts,
+        "contextId": texts,
+        "status": st.fixed_dictionaries(
+            {"state": st.sampled_from(STATES) | texts},
+            optional={"message": st.fixed_dictionaries({"parts": st.lists(parts, max_size=2)})},
+        ),
+        "artifact": artifacts,
+        "artifacts": st.lists(artifacts, max_size=2),
+        "append": either(st.booleans()),
+        "metadata": either(
+            st.fixed_dictionaries(
+                {"dockrion": either(st.sampled_from([{"type": "input_requested"}, {"type": "complete"}]))}
+            )
+        ),
+    },
+)
+results = st.dictionaries(
+    st.sampled_from(["task", "statusUpdate", "artifactUpdate", "message"]), updates, max_size=1
+)
+responses = st.fixed_dictionaries(
+    {}, optional={"result": results, "error": either(st.fixed_dictionaries({"code": st.just(-32601)}))}
+)
+
 
 def check(reader: ResponseReader, data: bytes) -> None:
     with suppress(ProtocolError):
@@ -98,7 +138,7 @@ def check(reader: ResponseReader, data: bytes) -> None:
                 with suppress(ValueError):  # the agent makes a `ProtocolError` of it
                     part.fields()
             elif isinstance(part, Interruption):
-                json.loads(part.resumed(b'{"runId": "r"}', None))
+                json.loads(part.resumed(BODY, None))
 
 
 @pytest.mark.parametrize(
@@ -106,9 +146,10 @@ def check(reader: ResponseReader, data: bytes) -> None:
     [
         (StreamReader, chunks),
         (AgUiReader, events),
+        (lambda: A2aReader("text/event-stream"), responses),
         (lambda: recognizing_reader_for("text/event-stream"), chunks),
     ],
-    ids=["OpenAI", "AG-UI", "recognized"],
+    ids=["OpenAI", "AG-UI", "A2A", "recognized"],
 )
 def test_no_stream_breaks_a_reader(make: Callable[[], ResponseReader], sent: Any) -> None:
     @given(st.lists(sent, max_size=4))
