@@ -14,14 +14,7 @@ from multidict import CIMultiDict
 from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.external import IdleTimeout, until_idle
 from dockrion.agents.identity_headers import identity_headers
-from dockrion.agents.response_readers import (
-    Begun,
-    Interruption,
-    Part,
-    ProtocolError,
-    ResponseReader,
-    Result,
-)
+from dockrion.agents.response_readers import Begun, Interruption, Part, ProtocolError, ResponseReader, Result
 from dockrion.agents.servers import protocol_of
 from dockrion.dockfile import Dockfile
 from dockrion.errors import (
@@ -105,6 +98,9 @@ class RemoteAgent:
         except ProtocolError as error:
             await self._stop_begun(call, session)
             return Failed(str(error), AgentProtocolError.code)
+        except RuntimeError:  # nobody can answer a question
+            await self._stop_begun(call, session)
+            raise
         except InvalidRequest as error:
             return Failed(error.message, error.code, error.details)
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:

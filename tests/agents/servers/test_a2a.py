@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dockrion.dockfile.agent_structs import ChatSpec
+from dockrion.errors import AgentFailed
 from tests.agents.harness import Ended
 from tests.agents.processes import JSON, SSE, Handler, ReceivedRequest, Wire, bytes_of, run_against, served
 from tests.agents.servers.openai_server import PAYLOAD, endless
@@ -299,3 +300,10 @@ async def test_a_task_that_cannot_be_stopped_is_left(caplog: pytest.LogCaptureFi
     async with served(answer, **A2A) as (runs, _):
         assert (await runs.run(PAYLOAD)).code == "AGENT_PROTOCOL_ERROR"
     assert "agent process refused to stop" in caplog.text
+
+
+async def test_a_task_whose_question_nobody_can_answer_is_stopped() -> None:
+    async with served(bytes_of(SSE, stream(status("INPUT_REQUIRED", "Book?"))), **A2A) as (runs, made):
+        with pytest.raises(AgentFailed, match="RuntimeError"):
+            await runs.invoke(PAYLOAD)
+    assert made.requests[-1].json["method"] == "CancelTask"
