@@ -8,8 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from dockrion import __version__
-from tests.guide.services import ROOT, free_port, running
+from tests.guide.services import ROOT, running
 from tests.image.constraints import project
+from tests.servers import free_port
 
 TEXT = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
 *BUILD, FINAL = TEXT.split("\nFROM ")[1:]

@@ -10,8 +10,9 @@ from tests.browser.conftest import Visit
 from tests.browser.helpers import press
 from tests.e2e.terminal import CTRL_C, terminal
 from tests.guide.pages import GUIDE, Block, blocks
-from tests.guide.services import free_port, shell
+from tests.guide.services import shell
 from tests.guide.test_examples import shows
+from tests.servers import free_port
 
 GREETING, CHANGED = "what a pleasure to meet you!", "how good to see you!"
 

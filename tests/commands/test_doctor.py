@@ -16,8 +16,7 @@ from dockrion.dockfile.expose_structs import ExposeSpec
 from dockrion.dockfile.structs import Dockfile
 from tests.conftest import Serve
 from tests.e2e.process import write_dockfile
-from tests.guide.services import free_port
-from tests.servers import KINDS, RedisServer, shared
+from tests.servers import KINDS, RedisServer, free_port, shared
 
 OK = "def handle(payload):\n    return payload\n"
 ANSWERS = " answers, and permits what the service needs"

@@ -19,7 +19,7 @@ from dockrion.commands.init import agent_name
 from dockrion.dockfile import load
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
-from tests.guide.services import free_port
+from tests.servers import free_port
 from tests.support import wait_until
 
 CONVERSATION = {"messages": [{"role": "user", "content": "Why is the sky blue?"}]}

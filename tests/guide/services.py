@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,15 +12,10 @@ from pathlib import Path
 import aiohttp
 
 from tests import curl
-from tests.servers import KINDS, TIMEOUT_SECONDS, shared
+from tests.servers import KINDS, TIMEOUT_SECONDS, free_port, shared
 
 ROOT = Path(__file__).parents[2]
 KEY = "a-key-that-is-long-enough"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from dockrion.cli import main
 from dockrion.dockfile import load
 from tests.backends.conformance import delete_keys
 from tests.guide.pages import PAGES, Block, blocks, name_of
-from tests.guide.services import KEY, ROOT, agent_process, free_port, running, shell, shell_session
-from tests.servers import KINDS
+from tests.guide.services import KEY, ROOT, agent_process, running, shell, shell_session
+from tests.servers import KINDS, free_port
 
 README = ROOT / "README.md"
 SETUP = "python3 -m venv --without-pip .venv && python3 -m pip --python .venv install --quiet "
