@@ -114,7 +114,9 @@ def _log_thread_failure(args: threading.ExceptHookArgs) -> None:
     log(_logger, logging.ERROR, "uncaught exception in a thread", error=args.exc_value, thread=name)
 
 
-def log(logger: logging.Logger, level: int, message: str, *, error: Any = None, **fields: Any) -> None:
+def log(
+    logger: logging.Logger, level: int, message: str, *, error: BaseException | None = None, **fields: Any
+) -> None:
     """Log a message with structured fields.
 
     Args:

@@ -67,8 +67,14 @@ class AnswerDelivery:
         while failure := await self._post(session, body):
             attempts += 1
             if not failure.transient or attempts == _ATTEMPTS:
-                fields = {"run_id": run_id, "request_id": request_id, "reason": failure.reason}
-                log(_logger, logging.WARNING, "answer not delivered to agent.input_url", **fields)
+                log(
+                    _logger,
+                    logging.WARNING,
+                    "answer not delivered to agent.input_url",
+                    run_id=run_id,
+                    request_id=request_id,
+                    reason=failure.reason,
+                )
                 return
             await asyncio.sleep(backoff.next())
 

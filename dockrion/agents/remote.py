@@ -242,13 +242,8 @@ async def _post_stop(
         ):
             status = response.status
     except (aiohttp.ClientError, OSError, TimeoutError, UnicodeError) as error:
-        log(
-            _logger,
-            logging.WARNING,
-            "agent process stop request failed",
-            run_id=run_id,
-            error=loggable(error),
-        )
+        reason = loggable(error)
+        log(_logger, logging.WARNING, "agent process stop request failed", run_id=run_id, reason=reason)
     else:
         if not succeeded(status):
             log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)

@@ -128,7 +128,7 @@ class RunRecorder:
             buffer.publish("started", fields, status="running", started_at=datetime.now(UTC))
             log(_logger, logging.INFO, "run running", run_id=run_id)
         else:
-            again = {"attempt": call.attempt, "previous": call.previous}
+            again: dict[str, Any] = {"attempt": call.attempt, "previous": call.previous}
             # Nobody waits for the answers to what the attempt before has asked.
             buffer.publish("started", fields | again, status="running", waiting_for=None)
             log(_logger, logging.INFO, "run running again", run_id=run_id, **again)

@@ -226,6 +226,13 @@ async def test_failing_cancel_url_changes_nothing(stop: Handler) -> None:
     assert stopper.posts == 1
 
 
+async def test_failing_cancel_url_leaves_the_reason_of_the_stop(caplog: pytest.LogCaptureFixture) -> None:
+    async with stoppable(Working(), hang_up, read_timeout=0.1) as (runs, _):
+        assert (await runs.run()).code == AgentTimedOut.code
+    (line,) = (record for record in caplog.records if record.message == "agent process stop request failed")
+    assert "Error" in line.__dict__["fields"]["reason"]
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://a..b/", "unix:/nowhere.sock:/"])
 async def test_unreachable_cancel_url_changes_nothing(url: str) -> None:
     working = Working()
