@@ -23,25 +23,33 @@ class Gap(Control, frozen=True, tag="gap"):
     first_available: int
 
 
-class Timeout(Control, frozen=True, tag="timeout"):
-    """The connection's timeout is over; the run continues."""
+class Notice(Control, frozen=True):
+    """A control frame with which a connection ends before its run does.
+
+    Attributes:
+        message: What has happened, and how to go on.
+    """
 
     message: str
 
 
-class AuthExpired(Control, frozen=True, tag="auth_expired"):
+class Timeout(Notice, frozen=True, tag="timeout"):
+    """The connection's timeout is over; the run continues."""
+
+
+class AuthExpired(Notice, frozen=True, tag="auth_expired"):
     """The reader's credential has expired; the run continues."""
 
     message: str = "what opened this stream has expired; connect again with a new key or token to go on"
 
 
-class Gone(Control, frozen=True, tag="gone"):
+class Gone(Notice, frozen=True, tag="gone"):
     """The storage has lost the run, so no event can follow."""
 
     message: str = "the run's events are no longer stored; nothing can follow"
 
 
-class Draining(Control, frozen=True, tag="draining"):
+class Draining(Notice, frozen=True, tag="draining"):
     """The service is shutting down."""
 
     message: str = "the server is going away, connect again"

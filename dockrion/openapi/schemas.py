@@ -78,12 +78,14 @@ def _control_schemas() -> dict[str, Any]:
     for name, frame in frames.items():
         frame["title"] = name
         del frame["properties"]["type"]
-    kinds = [kind.__struct_config__.tag for kind in control_frames.Control.__subclasses__()]
+    notices = [kind.__struct_config__.tag for kind in control_frames.Notice.__subclasses__()]
     return frames | {
         "Control": {
             "title": "Control",
             "type": "object",
-            "properties": {"type": {"type": "string", "enum": [*kinds, "heartbeat", "refused", "pong"]}},
+            "properties": {
+                "type": {"type": "string", "enum": ["gap", *notices, "heartbeat", "refused", "pong"]}
+            },
             "required": ["type"],
             "not": {"required": ["sequence"]},
         },

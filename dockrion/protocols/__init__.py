@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 
 
 class OpenText(msgspec.Struct, frozen=True):
@@ -76,5 +76,5 @@ class Encoder(Protocol[S]):
         depends on that alone: the readers who go on there share their frames, whatever each has had before.
         """
 
-    def encode_control(self, state: S, control: Control, /) -> bytes:
-        """Return the frames with which a stream ends before the run does; see `control_frames`."""
+    def encode_notice(self, state: S, notice: Notice, /) -> bytes:
+        """Return the frames with which a stream ends before the run does."""

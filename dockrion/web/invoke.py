@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 from dockrion import ids
 from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
-from dockrion.events.control_frames import AuthExpired, Control, Draining
+from dockrion.events.control_frames import AuthExpired, Draining, Notice
 from dockrion.openapi import models
 from dockrion.web import idempotency, parameters, payloads
 from dockrion.web.access import RUN_ID
@@ -85,13 +85,13 @@ def cancels_on_disconnect(request: web.Request) -> bool:
     return (choice or request.app[SERVICE].dockfile.streaming.connection.on_disconnect) == "cancel"
 
 
-def cancel_unless_resumable(request: web.Request, run: RunRef, last_frame: Control | None) -> None:
+def cancel_unless_resumable(request: web.Request, run: RunRef, last_frame: Notice | None) -> None:
     """Cancel a run whose caller has disconnected. Does nothing to a finished run.
 
     Args:
         request: The caller's request.
         run: The run.
-        last_frame: The control frame that ended the stream; after `auth_expired`, and when this process
+        last_frame: The notice that ended the stream; after `auth_expired`, and when this process
             shuts down, the caller may resume.
     """
     service = request.app[SERVICE]

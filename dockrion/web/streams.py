@@ -16,7 +16,7 @@ from dockrion.backends.pages import IDLE, Page
 from dockrion.backends.run_log import Run
 from dockrion.errors import RunNotFound
 from dockrion.events import Entry
-from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone, Timeout
+from dockrion.events.control_frames import AuthExpired, Draining, Gap, Gone, Notice, Timeout
 from dockrion.logs import log
 from dockrion.web.access import EXPIRES_AT
 from dockrion.web.service import SERVICE
@@ -92,8 +92,8 @@ class Connection(ABC):
         after: int,
         *,
         start: int | None = None,
-        timeout: int | None,  # noqa: ASYNC109  the contract's own timeout, which sends a control frame
-    ) -> Control | None:
+        timeout: int | None,  # noqa: ASYNC109  the contract's own timeout, which sends a notice
+    ) -> Notice | None:
         """Write a run's events after a position until the run's end or the timeout.
 
         Args:
@@ -103,7 +103,7 @@ class Connection(ABC):
             timeout: Seconds, None for no timeout.
 
         Returns:
-            The control frame that ended the stream before the run's end, if one did.
+            The notice that ended the stream before the run's end, if one did.
 
         Raises:
             RunNotFound: No such run. This and the following are raised before anything is written.
@@ -154,10 +154,10 @@ class Connection(ABC):
                 service.metrics.requests.open_streams.dec()
             return None
 
-    async def send_final(self, control: Control) -> Control:
-        """Send the control frame that ends the stream, if that is still possible, and return it."""
-        await self._send_last(self._control_frame(control))
-        return control
+    async def send_final(self, notice: Notice) -> Notice:
+        """Send the notice that ends the stream, if that is still possible, and return it."""
+        await self._send_last(self._notice_frame(notice))
+        return notice
 
     async def send(self, data: bytes) -> None:
         """Write frames, and wait until the transport has room again.
@@ -207,13 +207,13 @@ class Connection(ABC):
         return self._framing.PREAMBLE
 
     async def _send_gap(self, gap: Gap) -> None:
-        await self.send(self._control_frame(gap))
+        await self.send(self._framing.encode_control(gap))
 
     async def _send_entries(self, page: Page) -> None:
         await self.send(page.encoded(self._framing.encode_events))
 
-    def _control_frame(self, control: Control) -> bytes:
-        return self._framing.encode_control(control)
+    def _notice_frame(self, notice: Notice) -> bytes:
+        return self._framing.encode_control(notice)
 
     def _write_now(self, page: Page) -> bool:
         """Write a page if that cannot wait, and return whether it did.
@@ -262,7 +262,7 @@ class Connection(ABC):
         except TimeoutError:
             raise StalledReaderError from None
 
-    def _deadline_frame(self, timeout: int | None, *, expires: bool) -> Control:
+    def _deadline_frame(self, timeout: int | None, *, expires: bool) -> Notice:
         """Return the frame for a deadline that is over. Not decided by the clock, which may be adjusted."""
         if self._service.runs.draining:
             return Draining()

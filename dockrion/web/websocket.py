@@ -22,7 +22,7 @@ from dockrion.errors import (
     UnsupportedMediaType,
 )
 from dockrion.events import MAX_REASON_LENGTH
-from dockrion.events.control_frames import AuthExpired, Control, Draining, Gone, Timeout
+from dockrion.events.control_frames import AuthExpired, Draining, Gone, Notice, Timeout
 from dockrion.web import parameters, payloads
 from dockrion.web.access import CALLER
 from dockrion.web.invoke import cancel_unless_resumable, cancels_on_disconnect
@@ -34,7 +34,7 @@ from dockrion.wire import websocket
 
 _INVALID, _NOT_FOUND, _TIMEOUT, _TOO_MANY = 4400, 4404, 4408, 4429
 _NOT_ALLOWED = WSCloseCode.POLICY_VIOLATION
-_CODE_OF_CONTROL: dict[type[Control], int] = {
+_CODE_OF_NOTICE: dict[type[Notice], int] = {
     Timeout: _TIMEOUT,
     AuthExpired: _NOT_ALLOWED,
     Gone: _NOT_FOUND,
@@ -94,11 +94,11 @@ class Socket(Connection):
         self._peer_active = True  # it has sent something since the last keepalive
         self._cancel_requested = False
 
-    async def serve(self, handler: Callable[["Socket"], Awaitable[Control | None]]) -> web.StreamResponse:
+    async def serve(self, handler: Callable[["Socket"], Awaitable[Notice | None]]) -> web.StreamResponse:
         """Upgrade the connection, run a handler, and close with the code of its outcome.
 
         Args:
-            handler: Serves the socket; returns the control frame that ended the stream, if one did.
+            handler: Serves the socket; returns the notice that ended the stream, if one did.
 
         Raises:
             Forbidden: The request is from a page whose origin is not allowed.
@@ -114,7 +114,7 @@ class Socket(Connection):
             return self._response
         try:
             last_frame = await handler(self)
-            code = WSCloseCode.OK if last_frame is None else _CODE_OF_CONTROL[type(last_frame)]
+            code = WSCloseCode.OK if last_frame is None else _CODE_OF_NOTICE[type(last_frame)]
             await self._close(code, "" if last_frame is None else last_frame.type)
         except (ConnectionError, StalledReaderError):
             self.abort()
@@ -122,14 +122,14 @@ class Socket(Connection):
             await self._close_refused(to_dockrion_error(error, request))
         return self._response
 
-    async def receive_first(self, seconds: int) -> str | Control | None:
+    async def receive_first(self, seconds: int) -> str | Notice | None:
         """Wait for the client's first message.
 
         Args:
             seconds: How long.
 
         Returns:
-            The message; the control frame that ended the wait; None if the client left.
+            The message; the notice that ended the wait; None if the client left.
 
         Raises:
             UnsupportedMediaType: The message is not text.
@@ -154,7 +154,7 @@ class Socket(Connection):
         start: int | None = None,
         timeout: int | None,  # noqa: ASYNC109  as in `send_run`
         may_cancel: bool,
-    ) -> Control | None:
+    ) -> Notice | None:
         """Stream a run's events as `send_run` does, and meanwhile execute the client's commands.
 
         Raises:
@@ -244,7 +244,7 @@ class Socket(Connection):
             self.abort()
 
 
-async def _watch(socket: Socket) -> Control | None:
+async def _watch(socket: Socket) -> Notice | None:
     request = socket.request
     after = parameters.position(request)
     timeout = parameters.timeout(request)
@@ -257,7 +257,7 @@ async def _watch(socket: Socket) -> Control | None:
     return await socket.serve_run(watched, after, start=start, timeout=timeout, may_cancel=owns)
 
 
-async def _invoke(socket: Socket) -> Control | None:
+async def _invoke(socket: Socket) -> Notice | None:
     request = socket.request
     request.app[SERVICE].runs.ready_agent()
     cancel_on_disconnect = cancels_on_disconnect(request)

@@ -133,16 +133,16 @@ def test_presets_that_changed_since_0_0_3() -> None:
 
 
 def test_control_frames() -> None:
-    kinds = control_frames.Control.__subclasses__()
+    notices = control_frames.Notice.__subclasses__()
     shown = first_names(rows(page("streaming"), "frame", "meaning"))
-    assert set(shown) == {str(kind.__struct_config__.tag) for kind in kinds}
+    assert set(shown) == {"gap", *(str(kind.__struct_config__.tag) for kind in notices)}
 
 
 def test_close_codes() -> None:
     shown = " ".join(row[0] for row in rows(page("streaming"), "close code", "when"))
     codes = {int(code) for code in re.findall(r"\d+", shown)}
     of_the_protocol = {1000, 1002, 1007, 1011}  # set by aiohttp, or not for an error of the service
-    ours = {*websocket._CODE_OF_CONTROL.values(), *websocket._CODE_OF_STATUS.values()}
+    ours = {*websocket._CODE_OF_NOTICE.values(), *websocket._CODE_OF_STATUS.values()}
     assert codes == of_the_protocol | {int(code) for code in ours}
 
 

@@ -20,7 +20,7 @@ from dockrion.wire.sse import Decoder, Message
 
 RUN_ID = "run-1"
 AT = datetime(2026, 11, 22, 10, 30, 5, 123456, UTC)
-CONTROLS = [Timeout("60 s are over"), AuthExpired(), Gone(), Draining()]
+NOTICES = [Timeout("60 s are over"), AuthExpired(), Gone(), Draining()]
 PAGE_EVENTS = 3  # of the stored logs: small, so that pages end everywhere
 HOSTILE_TEXTS = [
     "",
@@ -277,9 +277,9 @@ def _check_gaps(encoder: Encoder[Any], states: Sequence[State]) -> None:
     for position, state in enumerate(states):
         if state.ended:
             continue
-        for control in CONTROLS:
+        for notice in NOTICES:
             before = repr(state)
-            data = encoder.encode_control(state, control)
+            data = encoder.encode_notice(state, notice)
             assert repr(state) == before
             assert not data or data.endswith(b"\n")
             Decoder().feed(data)

@@ -6,7 +6,7 @@ import msgspec
 
 from dockrion import events
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
 from dockrion.wire.sse import Message
 
@@ -46,8 +46,8 @@ class TinyEncoder(msgspec.Struct, frozen=True):
     def encode_gap(self, _state: TinyState, gap: Gap) -> tuple[bytes, TinyState]:
         return b'data: {"lost":%d}\n\n' % gap.requested, TinyState(origin=gap.first_available - 1)
 
-    def encode_control(self, _state: TinyState, control: Control) -> bytes:
-        return b"event: %s\ndata: {}\n\n" % control.type.encode()
+    def encode_notice(self, _state: TinyState, notice: Notice) -> bytes:
+        return b"event: %s\ndata: {}\n\n" % notice.type.encode()
 
 
 class Skip(msgspec.Struct, frozen=True):

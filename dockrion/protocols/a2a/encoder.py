@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
 from dockrion.protocols.a2a.errors import TASK_NOT_FOUND
 from dockrion.protocols.a2a.objects import ENDED, Object, Status, Writer, joined
@@ -68,8 +68,8 @@ class StreamEncoder(msgspec.Struct, frozen=True):
             return self._error_frame(TASK_NOT_FOUND, "this task was replaced by another"), _after_gap(gap)
         return frame(self.writer.status_update(gap_update(gap)), 0, 0), _after_gap(gap)
 
-    def encode_control(self, _state: StreamState, control: Control) -> bytes:
-        return self._error_frame(INTERNAL_ERROR, msgspec.structs.asdict(control)["message"], control.type)
+    def encode_notice(self, _state: StreamState, notice: Notice) -> bytes:
+        return self._error_frame(INTERNAL_ERROR, notice.message, notice.type)
 
     def opening(self, task: Object) -> bytes:
         """Return the frame that begins a stream with the whole task; it has no id."""
@@ -159,7 +159,7 @@ class TaskEncoder(msgspec.Struct, frozen=True):
         status = Status("working")
         return b"", Snapshot(origin=stream.origin, ended=stream.ended, stream=stream, status=status)
 
-    def encode_control(self, _state: Snapshot, _control: Control) -> bytes:
+    def encode_notice(self, _state: Snapshot, _notice: Notice) -> bytes:
         return b""
 
 

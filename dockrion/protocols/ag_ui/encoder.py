@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols.ag_ui import events
 from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.state import RunState
@@ -47,10 +47,10 @@ class RunEncoder(msgspec.Struct, frozen=True):
         writer.write_gap(gap)
         return b"".join(writer.frames), RunState(origin=gap.first_available - 1, active=True)
 
-    def encode_control(self, _state: RunState, control: Control) -> bytes:
+    def encode_notice(self, _state: RunState, notice: Notice) -> bytes:
         """Return an error, since clients take a stream that just ends for a run that has finished."""
-        message = msgspec.structs.asdict(control)["message"]
-        return frame(events.event("RUN_ERROR", message=message, code=control.type.upper()), 0, 0)
+        error = events.event("RUN_ERROR", message=notice.message, code=notice.type.upper())
+        return frame(error, 0, 0)
 
     def _writer(self, state: RunState) -> Writer:
         return Writer(state, self.ids, self.options)

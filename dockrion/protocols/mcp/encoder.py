@@ -8,7 +8,7 @@ import msgspec
 
 from dockrion.errors import DockrionError, Gone
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State, json_rpc
 from dockrion.protocols.json_rpc import INTERNAL_ERROR, Id
 from dockrion.protocols.mcp import elicitation, log_events
@@ -98,8 +98,8 @@ class CallEncoder(msgspec.Struct, frozen=True):
         response = self.error("this run was replaced by another", Gone.code)
         return _frame(response), _replace(state, origin=0, ended=True, response=response)
 
-    def encode_control(self, _state: CallState, control: Control) -> bytes:
-        return _frame(self.error(getattr(control, "message", control.type), control.type.upper()))
+    def encode_notice(self, _state: CallState, notice: Notice) -> bytes:
+        return _frame(self.error(notice.message, notice.type.upper()))
 
     def error(self, message: str, code: str = DockrionError.code) -> bytes:
         """Return the response to a call that this service cannot answer."""

@@ -9,14 +9,14 @@ import msgspec
 from dockrion.backends.run_log import Run
 from dockrion.errors import DockrionError, Gone, ServiceUnavailable, Unauthorized
 from dockrion.events import Entry, control_frames
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
 from dockrion.protocols.openai.chat_parts import Failed, Finished, Pieces, ReplyOptions, ReplyState
 from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance
 from dockrion.protocols.openai.errors import error_object
 from dockrion.protocols.token_runs import continuing
 
-_CONTROL_ERRORS: dict[type[Control], type[DockrionError]] = {
+_ERROR_OF_NOTICE: dict[type[Notice], type[DockrionError]] = {
     control_frames.AuthExpired: Unauthorized,
     control_frames.Gone: Gone,
 }
@@ -67,9 +67,9 @@ class ChunkEncoder(msgspec.Struct, frozen=True):
         ended = msgspec.structs.replace(state, origin=gap.first_available - 1, ended=True)
         return _error_frame(INCOMPLETE, Gone.code), ended
 
-    def encode_control(self, _state: ReplyState, control: Control) -> bytes:
-        kind = _CONTROL_ERRORS.get(type(control), ServiceUnavailable)
-        return _error_frame(getattr(control, "message", control.type), kind.code)
+    def encode_notice(self, _state: ReplyState, notice: Notice) -> bytes:
+        kind = _ERROR_OF_NOTICE.get(type(notice), ServiceUnavailable)
+        return _error_frame(notice.message, kind.code)
 
     def _chunk(self, delta: bytes, finish_reason: bytes = b"null") -> bytes:
         return b'%b[{"index":0,"delta":%b,"finish_reason":%b}]%b' % (
@@ -133,7 +133,7 @@ class CompletionEncoder(msgspec.Struct, frozen=True):
         origin = gap.first_available - 1
         return b"", CompletionState(origin=origin, reply=ReplyState(incomplete=origin > 0))
 
-    def encode_control(self, _state: CompletionState, _control: Control) -> bytes:
+    def encode_notice(self, _state: CompletionState, _notice: Notice) -> bytes:
         return b""
 
 

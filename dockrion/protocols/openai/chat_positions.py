@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
 from dockrion.protocols.openai.chat import ChunkEncoder
 from dockrion.protocols.openai.chat_parts import ReplyState
@@ -45,8 +45,8 @@ class CountingEncoder(msgspec.Struct, frozen=True):
         frames, reply = self.encoder.encode_gap(state.reply, gap)
         return frames, _state(reply, state.chunks + frames.count(_FRAME_END))
 
-    def encode_control(self, state: PositionState, control: Control) -> bytes:
-        return self.encoder.encode_control(state.reply, control)
+    def encode_notice(self, state: PositionState, notice: Notice) -> bytes:
+        return self.encoder.encode_notice(state.reply, notice)
 
 
 def chunks_after(number: int) -> Callable[[PositionState, PositionState, int], int | None]:

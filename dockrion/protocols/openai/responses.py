@@ -6,7 +6,7 @@ import msgspec
 
 from dockrion.errors import Gone
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols.openai.response_frames import Frames, delta_frames, in_json
 from dockrion.protocols.openai.response_items import ItemsWriter
 from dockrion.protocols.openai.response_object import ResponseInfo
@@ -54,8 +54,8 @@ class ResponseEncoder(msgspec.Struct, frozen=True):
         ended = msgspec.structs.replace(state, origin=after, ended=True, lost=True)
         return _error(state, Gone.code.lower(), LOST), ended
 
-    def encode_control(self, state: ResponseState, control: Control) -> bytes:
-        return _error(state, control.type, getattr(control, "message", control.type))
+    def encode_notice(self, state: ResponseState, notice: Notice) -> bytes:
+        return _error(state, notice.type, notice.message)
 
     def response(self, state: ResponseState) -> bytes:
         """Return the JSON of the response as far as its events are encoded."""

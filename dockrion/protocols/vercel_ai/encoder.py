@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import Control, Gap
+from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols.token_runs import continuing
 from dockrion.protocols.vercel_ai import chunks
 from dockrion.protocols.vercel_ai.chunks import DONE, chunk, json_text
@@ -45,9 +45,8 @@ class MessageEncoder(msgspec.Struct, frozen=True):
         started = gap.first_available > 1
         return b"".join(message.frames), MessageState(origin=gap.first_available - 1, started=started)
 
-    def encode_control(self, state: MessageState, control: Control) -> bytes:
+    def encode_notice(self, state: MessageState, notice: Notice) -> bytes:
         message = MessageWriter(self.run_id, self.message_id, state)
-        text = str(msgspec.structs.asdict(control)["message"])
         message.close_parts()
-        message.frames += [chunk(b"error", errorText=json_text(text)), DONE]
+        message.frames += [chunk(b"error", errorText=json_text(notice.message)), DONE]
         return b"".join(message.frames)

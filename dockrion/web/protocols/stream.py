@@ -12,7 +12,7 @@ from dockrion.backends.pages import Page
 from dockrion.backends.run_log import Run
 from dockrion.errors import ServiceUnavailable, Unauthorized
 from dockrion.events import Entry
-from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap
+from dockrion.events.control_frames import AuthExpired, Draining, Gap, Notice
 from dockrion.protocols import Encoder, State
 from dockrion.web.http_streams import HttpStream
 from dockrion.web.invoke import cancel_unless_resumable
@@ -75,7 +75,7 @@ class ProtocolStream(HttpStream):
         resumption: Resumption | None = None,
         *,
         timeout: int | None = None,  # noqa: ASYNC109  as in `send_run`
-    ) -> Control | None:
+    ) -> Notice | None:
         """Write a run's events as `send_run` does.
 
         Args:
@@ -119,8 +119,8 @@ class ProtocolStream(HttpStream):
     async def _send_keepalive(self) -> None:
         await self._send_frames(sse.KEEPALIVE)
 
-    def _control_frame(self, control: Control) -> bytes:
-        return self._encoder.encode_control(self._state, control)
+    def _notice_frame(self, notice: Notice) -> bytes:
+        return self._encoder.encode_notice(self._state, notice)
 
     def _write_now(self, page: Page) -> bool:
         # The conditions are those of the method that this overrides, and which is too hot for a further call.
@@ -204,7 +204,7 @@ async def final_state_of_new_run(
         cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
     """
     ref = RunRef(run.run_id, run.incarnation)
-    ended_by: Control | None = None
+    ended_by: Notice | None = None
     state = None
     try:
         state = await final_state(request, ref, encoder)

@@ -163,7 +163,7 @@ def test_reply_that_is_lost_comes_from_the_output() -> None:
 
 def test_streams_that_end_before_their_task_end_with_an_error() -> None:
     stream = encoder()
-    (frame,) = messages_of(stream.encode_control(stream.start(), Draining()))
+    (frame,) = messages_of(stream.encode_notice(stream.start(), Draining()))
     response = json.loads(frame.data)
     assert (frame.id, response["id"], response["error"]["code"]) == (None, 7, -32603)
     assert response["error"]["data"] == {"code": "DRAINING"}

@@ -32,8 +32,8 @@ from tests.protocols.ag_ui.streams import (
 )
 from tests.protocols.ag_ui.verifier import verify
 from tests.protocols.logs import (
-    CONTROLS,
     HOSTILE_TEXTS,
+    NOTICES,
     RUN_ID,
     check_encoder,
     check_resuming,
@@ -135,7 +135,7 @@ def test_a_gap_closes_what_is_open() -> None:
 
 def test_a_stream_that_ends_before_its_run_says_why() -> None:
     for state in (ENCODER.start(), ENCODER.encode(ENCODER.start(), log_of(token("a")))[1]):
-        ends = [events_of(messages_of(ENCODER.encode_control(state, control))) for control in CONTROLS]
+        ends = [events_of(messages_of(ENCODER.encode_notice(state, notice))) for notice in NOTICES]
         assert [each["code"] for (each,) in ends] == ["TIMEOUT", "AUTH_EXPIRED", "GONE", "DRAINING"]
         assert all(each["type"] == "RUN_ERROR" for (each,) in ends)
 

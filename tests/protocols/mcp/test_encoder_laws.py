@@ -131,6 +131,6 @@ def test_reply_of_which_a_part_is_lost_is_the_output() -> None:
     assert (state.ended, data_of(data)[0]["error"]["data"]) == (True, {"code": "GONE"})
 
 
-def test_control_frames_are_errors() -> None:
-    (error,) = data_of(PLAIN.encode_control(PLAIN.start(), Draining()))
+def test_notices_are_errors() -> None:
+    (error,) = data_of(PLAIN.encode_notice(PLAIN.start(), Draining()))
     assert (error["id"], error["error"]["code"], error["error"]["data"]) == (1, -32603, {"code": "DRAINING"})

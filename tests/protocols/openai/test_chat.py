@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from dockrion.events import Entry
-from dockrion.events.control_frames import AuthExpired, Control, Draining, Gap, Gone
+from dockrion.events.control_frames import AuthExpired, Draining, Gap, Gone, Notice
 from dockrion.protocols.openai.chat import ChunkEncoder, CompletionEncoder, chunk_head, completion
 from dockrion.protocols.openai.chat_parts import Failed, Finished, ReplyOptions
 from dockrion.protocols.openai.chat_positions import CountingEncoder
@@ -286,11 +286,11 @@ def test_completion_that_has_lost_events_is_the_output_or_fails() -> None:
 
 
 @pytest.mark.parametrize(
-    ("control", "code"),
+    ("notice", "code"),
     [(Draining(), "service_unavailable"), (Gone(), "gone"), (AuthExpired(), "invalid_api_key")],
 )
-def test_stream_that_ends_before_its_run_ends_with_an_error(control: Control, code: str) -> None:
+def test_stream_that_ends_before_its_run_ends_with_an_error(notice: Notice, code: str) -> None:
     encoder = ChunkEncoder(chunk_head(HEAD), ReplyOptions())
-    (message,) = messages_of(encoder.encode_control(encoder.start(), control))
+    (message,) = messages_of(encoder.encode_notice(encoder.start(), notice))
     error = msgspec.json.decode(message.data)["error"]
     assert (error["type"], error["code"]) == ("server_error", code)

@@ -333,8 +333,8 @@ def test_response_with_missing_events_has_the_output_and_no_piece_of_a_text() ->
     assert response(*middle, *call, entry(8, "cancelled", {"reason": None})).status == "cancelled"
 
 
-def test_control_frames_do_not_move_the_position() -> None:
-    [message] = messages_of(ENCODER.encode_control(ENCODER.start(), Draining()))
+def test_notices_do_not_move_the_position() -> None:
+    [message] = messages_of(ENCODER.encode_notice(ENCODER.start(), Draining()))
     assert (message.event, _number(message)) == ("error", 1)
     assert msgspec.json.decode(message.data)["code"] == "draining"
 

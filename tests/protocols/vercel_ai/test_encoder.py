@@ -263,14 +263,14 @@ def test_gap_is_said_and_what_is_open_ends() -> None:
 COMPLETE_FIELDS = {name: value for name, value in COMPLETE.items() if name != "type"}
 
 
-@pytest.mark.parametrize("control", [Draining(), AuthExpired()], ids=lambda each: each.type)
-def test_stream_that_ends_before_the_run_says_so(control: Any) -> None:
+@pytest.mark.parametrize("notice", [Draining(), AuthExpired()], ids=lambda each: each.type)
+def test_stream_that_ends_before_the_run_says_so(notice: Any) -> None:
     _, state = encoded(ENCODER, log_of(token("a")))
-    messages = messages_of(ENCODER.encode_control(state, control))
+    messages = messages_of(ENCODER.encode_notice(state, notice))
     assert messages[-1].data == "[DONE]"
     end, error = chunks_of(messages)
     assert end["type"] == "text-end"
-    assert error == {"type": "error", "errorText": control.message}
+    assert error == {"type": "error", "errorText": notice.message}
 
 
 IMAGES: list[tuple[dict[str, Any], str, str]] = [
