@@ -153,7 +153,7 @@ async def test_unsolicited_response_is_not_another_run_s() -> None:
 
 def runs_pool(runs: Any) -> list[Any]:
     """Return the idle connections of a manager's agent."""
-    pool = runs.runs.agent._agent._session.connector._conns
+    pool = runs.runs.agent._server.endpoint._session.connector._conns
     return [connection for idle in pool.values() for connection, _ in idle]
 
 

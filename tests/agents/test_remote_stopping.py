@@ -246,7 +246,7 @@ async def test_unreachable_cancel_url_changes_nothing(url: str) -> None:
 async def test_cancel_url_without_a_response_delays_the_end_briefly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dockrion.agents.remote._STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr("dockrion.agents.remote_run.STOP_TIMEOUT", 0.1)
 
     async def hang(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.disconnected()

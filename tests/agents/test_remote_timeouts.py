@@ -100,7 +100,7 @@ async def test_endless_response_times_out() -> None:
 
 
 async def test_error_status_with_a_stalled_body_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.agents.remote._ERROR_BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr("dockrion.agents.remote_run._ERROR_BODY_TIMEOUT", 0.2)
 
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin("text/plain", "500 Oops", Content_Length="100")
