@@ -12,12 +12,12 @@ _REPLY_SECONDS = 10.0
 
 
 class RunRef(msgspec.Struct, frozen=True):
-    """Which run a message is about.
+    """Which run it is: what tells it from all other runs, also from earlier ones with its id.
 
     Attributes:
         run_id: Its id.
-        incarnation: Its incarnation; None if the sender is of an earlier version, and means the run that has
-            the id at the moment.
+        incarnation: Its incarnation; None for the run that has the id at the moment, as earlier versions of
+            this service mean it.
     """
 
     run_id: str

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from dockrion.backends.fanout import Watch
+from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import Page
 from dockrion.caller import CallerRequest
 from dockrion.events import Entry, PreviousEnd, Utc
@@ -111,6 +112,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
             "all of it."
         ),
     ] = False
+
+    @property
+    def ref(self) -> RunRef:
+        """What tells it from all other runs, and is small."""
+        return RunRef(self.run_id, self.incarnation)
 
     @property
     def finished(self) -> bool:

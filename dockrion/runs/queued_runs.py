@@ -53,7 +53,7 @@ class QueuedRuns:
         enqueuing.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may leave
         if stop_for is not None:
             self._read_by_one.add(record.incarnation)
-        run = RunRef(record.run_id, record.incarnation)
+        run = record.ref
         try:
             await asyncio.shield(enqueuing)
         except asyncio.CancelledError:

@@ -54,7 +54,7 @@ async def invoke_stream(request: web.Request) -> web.StreamResponse:
     key = idempotency.key_of(request)
     call = await payloads.read_call(request)
     record, replayed = await start_run(request, call, key=key, cancel_on_disconnect=cancel_on_disconnect)
-    run = RunRef(record.run_id, record.incarnation)
+    run = record.ref
     stream = HttpStream(
         request, MEDIA_TYPES.get(media_type, sse), run_headers(request, record, replayed=replayed)
     )

@@ -111,7 +111,7 @@ async def invoke_once(
     left = limit
     if limit is not None and replayed:  # it may be over for long, and its outcome is read all the same
         left = max(limit - (datetime.now(UTC) - run.created_at).total_seconds(), _STORE_SECONDS)
-    ref = RunRef(run.run_id, run.incarnation)
+    ref = run.ref
     try:
         result, worked = await stored_outcome(service, ref, left)
     except AgentTimedOut:

@@ -252,7 +252,7 @@ async def _watch(socket: Socket) -> Notice | None:
     run = await access.readable_run(request)
     caller = request[CALLER]
     owns = not access.protected or (caller is not None and caller.owner == run.owner)
-    watched, start = RunRef(run.run_id, run.incarnation), first_position(run, after)
+    watched, start = run.ref, first_position(run, after)
     del run  # its output may be large
     return await socket.serve_run(watched, after, start=start, timeout=timeout, may_cancel=owns)
 
@@ -266,7 +266,7 @@ async def _invoke(socket: Socket) -> Notice | None:
         return text
     call = await payloads.decoded_call(request, text.encode())
     record, _ = await start_run(request, call, cancel_on_disconnect=cancel_on_disconnect)
-    run = RunRef(record.run_id, record.incarnation)
+    run = record.ref
     last_frame = None
     try:
         last_frame = await socket.serve_run(run, 0, timeout=None, may_cancel=True)

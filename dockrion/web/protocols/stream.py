@@ -179,7 +179,7 @@ async def stream_new_run(
         headers: Further headers of the response.
         cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
     """
-    ref = RunRef(run.run_id, run.incarnation)
+    ref = run.ref
     stream = ProtocolStream(request, encoder, headers)
     last_frame = None
     try:
@@ -203,7 +203,7 @@ async def final_state_of_new_run(
         encoder: Encodes its events.
         cancel_on_disconnect: Whether the run is cancelled when the caller leaves.
     """
-    ref = RunRef(run.run_id, run.incarnation)
+    ref = run.ref
     ended_by: Notice | None = None
     state = None
     try:

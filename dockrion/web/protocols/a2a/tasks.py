@@ -10,7 +10,6 @@ import msgspec
 from aiohttp import web
 
 from dockrion import ids
-from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.dockfile import Dockfile
 from dockrion.errors import InvalidRequest
@@ -115,7 +114,7 @@ async def subscribe(request: web.Request, rpc: Request, version: Version) -> web
     cursor = parse_cursor(last_id) if last_id else None
     run = await readable_task(request, params_of(rpc, TaskParams).id)
     answered = await questions.last_answered(service.backend, run)
-    encoder, ref = _encoder(request, run, rpc, version, answered), RunRef(run.run_id, run.incarnation)
+    encoder, ref = _encoder(request, run, rpc, version, answered), run.ref
     if cursor is None:
         resumption = await _snapshot(request, run, encoder)
     else:
@@ -205,15 +204,14 @@ async def _stored(request: web.Request, run: Run, options: UpdateOptions) -> Sna
     """Return what is known of a task now."""
     service = request.app[SERVICE]
     async with service.replays:
-        ref = RunRef(run.run_id, run.incarnation)
-        return await stored_state(service.backend, ref, TaskEncoder(options))
+        return await stored_state(service.backend, run.ref, TaskEncoder(options))
 
 
 async def _snapshot(request: web.Request, run: Run, encoder: StreamEncoder) -> Resumption:
     """Return where a stream begins with the whole task as it is now."""
-    service, ref = request.app[SERVICE], RunRef(run.run_id, run.incarnation)
+    service = request.app[SERVICE]
     async with service.replays:
-        found = await resume(service.backend, ref, TaskEncoder(encoder.options), lambda *_: None)
+        found = await resume(service.backend, run.ref, TaskEncoder(encoder.options), lambda *_: None)
     state: Snapshot = found.state
     return Resumption(found.after, state.stream, encoder.opening(state.task(encoder.writer)), state.stream)
 

@@ -6,7 +6,6 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import hdrs, web
 
-from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.errors import InvalidRequest, RunNotFound
 from dockrion.ids import RUN_ID_PATTERN
@@ -76,7 +75,7 @@ async def resume_run(request: web.Request) -> web.StreamResponse:
     if at_end and not resumption.frames:
         return web.Response(status=204)  # EventSource stops on this
     stream = ProtocolStream(request, encoder)
-    await stream.send_events(RunRef(run.run_id, run.incarnation), resumption, timeout=timeout)
+    await stream.send_events(run.ref, resumption, timeout=timeout)
     return stream.response
 
 
@@ -105,9 +104,9 @@ async def _answer_and_stream(
 
 async def _resumption(request: web.Request, run: Run, encoder: RunEncoder, cursor: Cursor) -> Resumption:
     """Return where a reader goes on, with what is opened again for it."""
-    service, ref = request.app[SERVICE], RunRef(run.run_id, run.incarnation)
+    service = request.app[SERVICE]
     async with service.replays:
-        found = await resume(service.backend, ref, encoder, cursor.skip)
+        found = await resume(service.backend, run.ref, encoder, cursor.skip)
     opened = reopening(encoder, found.before, found.skipped)
     at_end = found.state.ended and not found.frames
     return found if at_end else msgspec.structs.replace(found, frames=opened + found.frames)

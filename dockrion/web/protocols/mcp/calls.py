@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.errors import (
     AgentFailed,
@@ -159,14 +158,13 @@ class _Call(msgspec.Struct, frozen=True):
 
     async def _resumption(self, run: Run, encoder: CallEncoder) -> Resumption:
         """Return where the stream goes on: after the question that is answered."""
-        ref = RunRef(run.run_id, run.incarnation)
         service = self.request.app[SERVICE]
 
         def skip(_before: CallState, _after: CallState, sequence: int) -> int | None:
             return None if sequence <= encoder.answered else 0
 
         async with service.replays:
-            return await resume(service.backend, ref, encoder, skip)
+            return await resume(service.backend, run.ref, encoder, skip)
 
     def _encoder(self, run: Run, answered: int, problem: str = "") -> CallEncoder:
         dockfile = self.request.app[SERVICE].dockfile

@@ -57,7 +57,7 @@ async def retrieve_completion(request: web.Request) -> web.StreamResponse:
     streamed = parameters.boolean(request, "stream")
     number = parameters.integer(request, "starting_after", 0, 0, MAX_SEQUENCE)
     run = await service.access.readable_run(request)
-    ref = RunRef(run.run_id, run.incarnation)
+    ref = run.ref
     if not streamed:
         state = await final_state(request, ref, chat.CompletionEncoder(_options(service, run)))
         return _completion(service, run, state)

@@ -62,7 +62,7 @@ async def retrieve_response(request: web.Request) -> web.StreamResponse:
     run = await service.access.readable_run(request)
     if not streamed:
         return await _response(service, run)
-    encoder, ref = _encoder(service, run), RunRef(run.run_id, run.incarnation)
+    encoder, ref = _encoder(service, run), run.ref
     del run  # its output may be large
     resumption = await _resumption(service, ref, encoder, number)
     stream = ProtocolStream(request, encoder)
@@ -94,7 +94,7 @@ async def _response(service: Service, run: Run, headers: dict[str, str] | None =
     """Return what a run comes to now."""
     encoder = _encoder(service, run, after_gap=True)
     async with service.replays:
-        state = await stored_state(service.backend, RunRef(run.run_id, run.incarnation), encoder)
+        state = await stored_state(service.backend, run.ref, encoder)
         return _json(encoder.response(state), headers)
 
 

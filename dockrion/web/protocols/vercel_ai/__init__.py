@@ -4,7 +4,6 @@ from contextlib import suppress
 
 from aiohttp import hdrs, web
 
-from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.errors import DockrionError, RunNotFound
 from dockrion.protocols.vercel_ai.encoder import MessageEncoder
@@ -40,7 +39,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
         except BaseException as error:  # the caller gets no reply
             stopped = cancel_on_disconnect or (isinstance(error, DockrionError) and not replayed)
             if stopped:
-                service.runs.caller_left(RunRef(run.run_id, run.incarnation), cancel=True)
+                service.runs.caller_left(run.ref, cancel=True)
             raise
     headers = _HEADERS | run_headers(request, run, replayed=replayed)
     response = await stream_new_run(
@@ -61,7 +60,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
     headers = _HEADERS | run_headers(request, run, replayed=False)
     stream = ProtocolStream(request, _encoder(request, run), headers)
     try:
-        await stream.send_events(RunRef(run.run_id, run.incarnation))
+        await stream.send_events(run.ref)
     except RunNotFound:
         return web.Response(status=204)
     await _forget_finished_run(request, chat_id)
