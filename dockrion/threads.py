@@ -4,6 +4,7 @@ Daemon threads, so that code that never returns cannot keep the process from exi
 """
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +28,12 @@ class _Result(NamedTuple):
             raise self.error
         return self.returned
 
+    def discard(self) -> None:
+        """Release what nobody gets; a coroutine that is neither awaited nor closed would cause a warning."""
+        clear_tracebacks(self.error)
+        if inspect.iscoroutine(self.returned):
+            self.returned.close()
+
 
 async def in_thread(function: Callable[[], Any], name: str) -> Any:
     """Run sync code in a new thread; when cancelled, return at once and abandon the thread.
@@ -38,7 +45,14 @@ async def in_thread(function: Callable[[], Any], name: str) -> Any:
     Raises:
         BaseException: Whatever the code raises.
     """
-    return (await _start(function, name)).value()
+    future = _start(function, name)
+    try:
+        result = await future
+    except asyncio.CancelledError:
+        if not future.cancelled():  # the thread was done at the same time
+            future.result().discard()
+        raise
+    return result.value()
 
 
 async def in_thread_if_large(compute: Callable[[], T], size: int, name: str) -> T:
@@ -73,7 +87,7 @@ async def finish_in_thread(function: Callable[[], Any], name: str) -> Any:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        clear_tracebacks(future.result().error)  # which nobody gets
+        future.result().discard()
         raise cancelled
     return future.result().value()
 
@@ -96,5 +110,7 @@ def _start(function: Callable[[], Any], name: str) -> asyncio.Future[_Result]:
 
 
 def _settle(future: asyncio.Future[_Result], result: _Result) -> None:
-    if not future.done():
+    if future.done():  # the caller has left
+        result.discard()
+    else:
         future.set_result(result)
