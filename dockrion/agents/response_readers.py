@@ -5,6 +5,7 @@ by name, events by their `type` field, plain text (tokens), or chunks in the sty
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -90,17 +91,22 @@ def reader_for(content_type: str) -> ResponseReader:
         ProtocolError: The media type is not supported.
     """
     if is_supported(content_type):
-        return _READERS.get(content_type, _JsonReader)()
+        return _READERS.get(content_type, _json_reader)()
     raise ProtocolError(
         f"the agent process sent {content_type!r:.100}, not application/json, text/event-stream "
         "or application/x-ndjson"
     )
 
 
-class _JsonReader:
-    """Reads one JSON value, the output."""
+class WholeReader:
+    """Collects a response that can be read only as a whole.
 
-    def __init__(self) -> None:
+    Args:
+        read: Yields the events and the outcome of the whole response.
+    """
+
+    def __init__(self, read: Callable[[bytearray], Iterator[Part]]) -> None:
+        self._read = read
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Part]:
@@ -109,10 +115,7 @@ class _JsonReader:
         return iter(())
 
     def end(self) -> Iterator[Part]:
-        try:
-            yield of_output(msgspec.json.decode(self._data))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(f"the agent process's response is not valid JSON: {error}") from error
+        return self._read(self._data)
 
 
 class _SseReader:
@@ -213,6 +216,18 @@ class _EventTranslator:
         return of_output(self._text.decode())
 
 
+def read_json(data: bytearray) -> Iterator[Part]:
+    """Yield the outcome of a response that is one JSON value, the output.
+
+    Raises:
+        ProtocolError: It is malformed.
+    """
+    try:
+        yield of_output(msgspec.json.decode(data))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(f"the agent process's response is not valid JSON: {error}") from error
+
+
 def _event(name: Any, value: Any, data: str) -> dict[str, Any]:
     """Return an event with its type; a value that is not an object becomes the type's main field.
 
@@ -264,8 +279,9 @@ def check_size(size: int) -> None:
         raise ProtocolError(f"the agent process sent more than {MAX_PART_BYTES // 1024**2} MiB at once")
 
 
-_READERS: dict[str, type[ResponseReader]] = {
-    "application/json": _JsonReader,
+_json_reader = partial(WholeReader, read_json)
+_READERS: dict[str, Callable[[], ResponseReader]] = {
+    "application/json": _json_reader,
     sse.MEDIA_TYPE: _SseReader,
     ndjson.MEDIA_TYPE: _LinesReader,
     "application/jsonl": _LinesReader,

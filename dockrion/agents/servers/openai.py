@@ -1,11 +1,12 @@
 """Servers with an OpenAI-compatible Chat Completions API (`agent.protocol: openai`)."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import ProtocolError, ResponseReader
-from dockrion.agents.servers.openai_readers import CompletionReader, StreamReader
+from dockrion.agents.response_readers import ProtocolError, ResponseReader, WholeReader
+from dockrion.agents.servers.openai_readers import StreamReader, read_completion
 from dockrion.agents.servers.server_errors import failure_of
 from dockrion.dockfile import Dockfile
 from dockrion.errors import InvalidRequest
@@ -73,7 +74,7 @@ class ChatCompletions:
         if content_type == sse.MEDIA_TYPE:
             return StreamReader(self._model)
         if content_type == _JSON:
-            return CompletionReader(self._model)
+            return WholeReader(partial(read_completion, model=self._model))
         raise ProtocolError(f"the agent's server sent {content_type!r:.100}, not {sse.MEDIA_TYPE} or {_JSON}")
 
     def failure(self, status: int, body: str) -> Failed:

@@ -82,7 +82,7 @@ class Chunk(msgspec.Struct):
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 
 
-def chunk_of(data: bytes | str, what: str) -> Chunk:
+def chunk_of(data: bytearray | str, what: str) -> Chunk:
     """Return a chunk, or a completion.
 
     Args:

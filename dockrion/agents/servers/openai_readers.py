@@ -47,26 +47,19 @@ class StreamReader:
             yield Failed(_CUT_OFF, AgentDisconnected.code)
 
 
-class CompletionReader:
-    """Reads a completion that is not streamed.
+def read_completion(data: bytearray, model: str | None = None) -> Iterator[Part]:
+    """Yield the events and the outcome of a completion that is not streamed.
 
     Args:
+        data: The response.
         model: The model that was asked for, None if that is unknown.
+
+    Raises:
+        ProtocolError: It is malformed.
     """
-
-    def __init__(self, model: str | None = None) -> None:
-        self._data = bytearray()
-        self._model = model
-
-    def feed(self, data: bytes) -> Iterator[Part]:
-        self._data += data
-        check_size(len(self._data))
-        return iter(())
-
-    def end(self) -> Iterator[Part]:
-        reply = _Reply(self._model)
-        yield from reply.add(chunk_of(bytes(self._data), "the completion"))
-        yield from reply.end()
+    reply = _Reply(model)
+    yield from reply.add(chunk_of(data, "the completion"))
+    yield from reply.end()
 
 
 class _Reply:

@@ -5,7 +5,14 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import Part, ResponseReader, check_size, reader_for
+from dockrion.agents.response_readers import (
+    Part,
+    ResponseReader,
+    WholeReader,
+    check_size,
+    read_json,
+    reader_for,
+)
 from dockrion.wire import sse
 
 _JSON = "application/json"
@@ -19,7 +26,7 @@ def recognizing_reader_for(content_type: str) -> ResponseReader:
     """
     if content_type == sse.MEDIA_TYPE:
         return _StreamRecognizer()
-    return _JsonRecognizer() if content_type == _JSON else reader_for(content_type)
+    return WholeReader(_read_json) if content_type == _JSON else reader_for(content_type)
 
 
 class _StreamRecognizer:
@@ -46,26 +53,13 @@ class _StreamRecognizer:
         return (self._reader or reader_for(sse.MEDIA_TYPE)).end()
 
 
-class _JsonRecognizer:
-    """Reads an output, or a chat completion."""
+def _read_json(data: bytearray) -> Iterator[Part]:
+    """Read an output, or a chat completion."""
+    if b'"chat.completion"' in data and _object(data).get("object") == "chat.completion":
+        from dockrion.agents.servers.openai_readers import read_completion  # noqa: PLC0415  memory
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Part]:
-        self._data += data
-        check_size(len(self._data))
-        return iter(())
-
-    def end(self) -> Iterator[Part]:
-        data = bytes(self._data)
-        reader = reader_for(_JSON)
-        if b'"chat.completion"' in data and _object(data).get("object") == "chat.completion":
-            from dockrion.agents.servers.openai_readers import CompletionReader  # noqa: PLC0415  memory
-
-            reader = CompletionReader()
-        yield from reader.feed(data)
-        yield from reader.end()
+        return read_completion(data)
+    return read_json(data)
 
 
 def _reader_of(message: sse.Message) -> ResponseReader:
@@ -81,7 +75,7 @@ def _reader_of(message: sse.Message) -> ResponseReader:
     return reader_for(sse.MEDIA_TYPE)
 
 
-def _object(data: bytes | str) -> dict[str, Any]:
+def _object(data: bytearray | str) -> dict[str, Any]:
     """Return a JSON object; an empty one if the data is anything else."""
     try:
         value = msgspec.json.decode(data)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dockrion.agents.response_readers import Interruption, ProtocolError, ResponseReader
+from dockrion.agents.response_readers import Interruption, ProtocolError, ResponseReader, WholeReader
 from dockrion.agents.servers.a2a_reader import A2aReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
-from dockrion.agents.servers.openai_readers import CompletionReader, StreamReader
+from dockrion.agents.servers.openai_readers import StreamReader, read_completion
 from dockrion.agents.servers.recognition import recognizing_reader_for
 from dockrion.runs.external_events import ExternalEvent
 
@@ -162,4 +162,4 @@ def test_no_stream_breaks_a_reader(make: Callable[[], ResponseReader], sent: Any
 
 @given(chunks)
 def test_no_completion_breaks_a_reader(value: Any) -> None:
-    check(CompletionReader(), json.dumps(value).encode())
+    check(WholeReader(read_completion), json.dumps(value).encode())
