@@ -8,11 +8,12 @@ from typing import Any
 import aiohttp
 
 from dockrion.agents.answer_delivery import AnswerDelivery
-from dockrion.agents.remote_run import STOP_TIMEOUT, TRUNCATED, Abandoned, RemoteRun, Server
+from dockrion.agents.reconnecting import UNREACHABLE, connection_failure
+from dockrion.agents.remote_run import STOP_TIMEOUT, Abandoned, RemoteRun, Server
 from dockrion.agents.response_readers import ProtocolError
 from dockrion.agents.servers import protocol_of
 from dockrion.dockfile import Dockfile
-from dockrion.errors import AgentDisconnected, AgentProtocolError, InvalidRequest, ServiceUnavailable
+from dockrion.errors import AgentProtocolError, InvalidRequest, ServiceUnavailable
 from dockrion.http_client import HttpEndpoint, loggable, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
@@ -21,13 +22,13 @@ from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
 _CHECK_TIMEOUT = 2.0
-_UNREACHABLE = "the agent process cannot be reached"
 
 
 class RemoteAgent:
     """Posts each payload to an agent process, and forwards its response while it arrives.
 
-    Requests are never retried: the process may have acted on one that failed.
+    Requests are never retried: the process may have acted on one that failed. What it has begun is followed
+    over further connections, if its protocol can.
 
     Args:
         dockfile: Names the process and its time limits.
@@ -77,7 +78,7 @@ class RemoteAgent:
         except (aiohttp.ClientError, ConnectionError, UnicodeError) as error:
             reason = loggable(error)
             log(_logger, logging.WARNING, "agent request failed", run_id=session.run_id, reason=reason)
-            return _connection_failure(error)
+            return connection_failure(error)
 
     async def check(self) -> None:
         """Return if the process's health URL reports success or, without one, accepts connections.
@@ -93,7 +94,7 @@ class RemoteAgent:
                 async with self._health.request("GET") as response:
                     status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            raise ServiceUnavailable(_UNREACHABLE) from None
+            raise ServiceUnavailable(UNREACHABLE) from None
         if not succeeded(status):
             raise ServiceUnavailable(f"the agent process is not ready: status {status}")
 
@@ -101,12 +102,3 @@ class RemoteAgent:
         for endpoint in (self._server.endpoint, self._server.cancel, self._health, self._answers):
             if endpoint is not None:
                 await endpoint.aclose()
-
-
-def _connection_failure(error: Exception) -> Failed:
-    """Return the outcome of a request whose connection failed."""
-    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError | UnicodeError):
-        return Failed(_UNREACHABLE, AgentDisconnected.code)
-    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ConnectionError):
-        return Failed(TRUNCATED, AgentDisconnected.code)
-    return Failed("the agent process does not speak HTTP", AgentProtocolError.code)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import msgspec
@@ -13,10 +13,19 @@ from multidict import CIMultiDict
 
 from dockrion.agents.external import IdleTimeout, until_idle
 from dockrion.agents.identity_headers import identity_headers
-from dockrion.agents.response_readers import Begun, Interruption, Part, ProtocolError, ResponseReader, Result
+from dockrion.agents.reconnecting import Reconnecting, connection_failure
+from dockrion.agents.response_readers import (
+    Begun,
+    Interruption,
+    Lost,
+    Part,
+    ProtocolError,
+    ResponseReader,
+    Result,
+)
 from dockrion.agents.servers import ServerProtocol
 from dockrion.dockfile.agent_structs import AgentSpec
-from dockrion.errors import AgentDisconnected, AgentTimedOut
+from dockrion.errors import AgentTimedOut
 from dockrion.http_client import HttpEndpoint, loggable, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
@@ -26,11 +35,11 @@ from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 3.0
-TRUNCATED = "the agent process closed the connection in the middle of its response"
 _ERROR_BODY_BYTES = 4096
 _ERROR_BODY_TIMEOUT = 2.0
 _END_TIMEOUT = 0.02
 _ACCEPTED = 202  # RFC 9110, 15.3.3
+_TEMPORARY = frozenset({408, 425, 429, 502, 503, 504})
 
 
 class Abandoned(Exception):
@@ -66,6 +75,12 @@ class _Request(NamedTuple):
 
     body: bytes
     reader_for: Callable[[str], ResponseReader]
+    headers: Mapping[str, str] = {}
+
+    def followed_by(self, interruption: Interruption, answers: list[Any] | None) -> Self:
+        """Return the request with which an interrupted agent goes on."""
+        body = interruption.resumed(self.body, answers)
+        return type(self)(body, interruption.reader_for or self.reader_for, interruption.headers)
 
 
 class RemoteRun:
@@ -82,14 +97,14 @@ class RemoteRun:
         self._call = call
         self._session = session
         self._begun: Begun | None = None
+        self._reconnecting = Reconnecting(session.run_id)
 
     async def invoke(self) -> Outcome:
         """Return the outcome of the agent's work."""
         protocol = self._server.protocol
         request = _Request(protocol.body(self._call, self._session.run_id), protocol.reader_for)
         while isinstance(result := await self._exchange(request), Interruption):
-            body = result.resumed(request.body, await _ask(result, self._session))
-            request = _Request(body, result.reader_for or request.reader_for)
+            request = request.followed_by(result, await _ask(result, self._session))
         return result
 
     async def request_stop(self) -> None:
@@ -107,13 +122,22 @@ class RemoteRun:
             run_id, body = self._session.run_id, self._begun.stop_body
             await _post_stop(self._server.endpoint, body, self._headers(), run_id)
 
-    async def _exchange(self, request: _Request) -> Result:
+    async def _exchange(self, request: _Request) -> Outcome | Interruption:
+        """Post a request and read what it begins, over as many connections as that takes."""
         spec = self._server.spec
         total = asyncio.timeout(spec.total_timeout)
         idle = IdleTimeout(self._session, spec.read_timeout)
         try:
             async with total, idle.running():
-                return await self._post(request, idle, total)
+                while isinstance(result := await self._attempt(request, idle, total), Lost):
+                    if self._begun is None:
+                        return result.outcome
+                    idle.pause()
+                    if not await self._reconnecting.wait(result):
+                        raise Abandoned(result.outcome)
+                    idle.restart()
+                    request = request.followed_by(self._begun.follow(), [])
+                return result
         except TimeoutError:
             if idle.expired:
                 message = f"the agent process has sent nothing for {idle.seconds:g} s"
@@ -123,14 +147,26 @@ class RemoteRun:
                 raise
             raise Abandoned(Failed(message, AgentTimedOut.code)) from None
 
+    async def _attempt(self, request: _Request, idle: IdleTimeout, total: asyncio.Timeout) -> Result:
+        self._reconnecting.connects()
+        try:
+            return await self._post(request, idle, total)
+        except (aiohttp.ClientError, ConnectionError) as error:
+            if self._begun is None:
+                raise
+            return Lost(connection_failure(error))
+
     async def _post(self, request: _Request, idle: IdleTimeout, total: asyncio.Timeout) -> Result:
         protocol = self._server.protocol
         data = BytesIO(request.body)  # which aiohttp sends in chunks
-        async with self._server.endpoint.request("POST", data=data, headers=self._headers()) as response:
+        headers = self._headers()
+        headers.update(request.headers)
+        async with self._server.endpoint.request("POST", data=data, headers=headers) as response:
             try:
                 if not succeeded(response.status):
                     idle.pause()
-                    return protocol.failure(response.status, await _error_body(response))
+                    failed = protocol.failure(response.status, await _error_body(response))
+                    return Lost(failed) if response.status in _TEMPORARY else failed
                 if response.status == _ACCEPTED and protocol.pushes and self._call.events_url is not None:
                     idle.pause()
                     total.reschedule(None)  # the response is complete; from now on events are pushed
@@ -166,7 +202,7 @@ class RemoteRun:
                 return result
             idle.restart()
             await asyncio.sleep(0)  # a response that is always readable must not block the event loop
-        return await self._emit(reader.end()) or Failed(TRUNCATED, AgentDisconnected.code)
+        return await self._emit(reader.end()) or connection_failure(aiohttp.ClientPayloadError())
 
     async def _emit(self, parts: Iterator[Part]) -> Result | None:
         emit = self._session.from_process.emit
@@ -176,6 +212,7 @@ class RemoteRun:
             if isinstance(part, Begun):
                 self._begun = part
                 continue
+            self._reconnecting.has_news = True
             try:
                 await emit(part)
             except (TypeError, ValueError) as error:

@@ -32,11 +32,25 @@ class Interruption(msgspec.Struct, frozen=True):
         resumed: Returns the body of that request, from the body before it and the answers in the order of
             the questions, None if there were none in time.
         reader_for: Returns a reader for its response, which knows what was read before; None for a new one.
+        headers: Further headers of that request.
     """
 
     questions: list[Question]
     resumed: Callable[[bytes, list[Any] | None], bytes]
     reader_for: "Callable[[str], ResponseReader] | None" = None
+    headers: dict[str, str] = {}
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The end of a response before that of the work.
+
+    Attributes:
+        outcome: The run's, if the work cannot be followed in the response to another request.
+        alive: Whether the server has just said that the work goes on.
+    """
+
+    outcome: Failed
+    alive: bool = False
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -44,12 +58,14 @@ class Begun(msgspec.Struct, frozen=True):
 
     Attributes:
         stop_body: The body of that request, to the same URL.
+        follow: Returns the request whose response goes on with it, as an interruption without questions.
     """
 
     stop_body: bytes
+    follow: Callable[[], Interruption]
 
 
-Result = Outcome | Interruption  # with which a response ends
+Result = Outcome | Interruption | Lost  # with which a response ends
 Part = ExternalEvent | Begun | Result
 
 

@@ -321,7 +321,7 @@ def test_ways_to_run_an_agent_on_the_page() -> None:
 def test_headers_for_agent_processes() -> None:
     modules = (
         ROOT / "dockrion/agents" / name
-        for name in ("remote.py", "identity_headers.py", "servers/dockrion.py")
+        for name in ("remote_run.py", "identity_headers.py", "servers/dockrion.py")
     )
     source = "".join(module.read_text() for module in modules)
     sent = set(re.findall(r'"(X-Dockrion-[\w-]+|Authorization)":', source))

@@ -8,9 +8,9 @@ from dockrion import ids
 from dockrion.errors import InvalidRequest
 
 Version = str  # `1.0` or `0.3`
-_METHODS = {  # for each version: to stream, to send, to cancel, to read on
-    "1.0": ("SendStreamingMessage", "SendMessage", "CancelTask", "SubscribeToTask"),
-    "0.3": ("message/stream", "message/send", "tasks/cancel", "tasks/resubscribe"),
+_METHODS = {  # for each version: to stream, to send, to cancel, to read on, to get
+    "1.0": ("SendStreamingMessage", "SendMessage", "CancelTask", "SubscribeToTask", "GetTask"),
+    "0.3": ("message/stream", "message/send", "tasks/cancel", "tasks/resubscribe", "tasks/get"),
 }
 _MEDIA_TYPES = ["text/plain", "application/json"]
 
@@ -48,6 +48,10 @@ def cancelling_request(task_id: str, version: Version) -> bytes:
 
 def subscribing_request(task_id: str, version: Version) -> bytes:
     return _call(_METHODS[version][3], {"id": task_id})
+
+
+def getting_request(task_id: str, version: Version) -> bytes:
+    return _call(_METHODS[version][4], {"id": task_id})
 
 
 def asked_otherwise(body: bytes, version: Version, *, streams: bool) -> bytes:

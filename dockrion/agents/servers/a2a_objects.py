@@ -64,6 +64,7 @@ class _Wrapped(msgspec.Struct):
 
 class Message(_Object):
     parts: list[Part] = []
+    message_id: str | None = None
 
     @property
     def text(self) -> str:
@@ -73,6 +74,7 @@ class Message(_Object):
 class Status(_Object):
     state: str
     message: Message | None = None
+    timestamp: str | None = None
 
     @property
     def name(self) -> str:
@@ -158,6 +160,16 @@ def update_in(data: bytes | bytearray | str) -> Update | RpcError:
     if bytes(response.result):
         return _update(response.result)
     raise ProtocolError("the agent's server sent neither a result nor an error of JSON-RPC")
+
+
+def task_in(data: bytes | bytearray | str) -> Task | RpcError:
+    """Return the task that a response of JSON-RPC has.
+
+    Raises:
+        ProtocolError: It has none.
+    """
+    response = _decoded(data, _Response)
+    return response.error if response.error is not None else _decoded(response.result, Task)
 
 
 def _update(result: msgspec.Raw) -> Update:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import msgspec
 
 from dockrion import events
-from dockrion.agents.response_readers import Begun, Interruption, Part, ProtocolError, check_size
+from dockrion.agents.response_readers import Begun, Interruption, Lost, Part, ProtocolError, check_size
 from dockrion.agents.servers import a2a_messages
+from dockrion.agents.servers.a2a_artifacts import Artifacts
 from dockrion.agents.servers.a2a_objects import (
     OWN_METADATA,
     Artifact,
@@ -16,8 +18,9 @@ from dockrion.agents.servers.a2a_objects import (
     Message,
     RpcError,
     Status,
+    StatusUpdate,
     Task,
-    decoded_value,
+    task_in,
     update_in,
 )
 from dockrion.agents.servers.server_errors import error_of
@@ -30,21 +33,31 @@ from dockrion.wire import sse
 
 _JSON = "application/json"
 _METHOD_NOT_FOUND, _UNSUPPORTED_OPERATION = -32601, -32004
+_GOING_AWAY = "DRAINING"  # with which a Dockrion that is shut down ends its streams
 _SHOWN_OWN = frozenset(
     {"progress", "reasoning", "tool_call", "tool_result", "usage", "step", "checkpoint", "message"}
 )
-_ARTIFACT_BYTES = 256  # what an artifact takes besides its content
 _FAILURES = {
     "failed": "the agent's server reports that its task has failed",
     "rejected": "the agent's server has rejected the task",
     "auth-required": "the agent's server demands an authentication that it does not get",
 }
+_AT_WORK = frozenset({"submitted", "working", "unspecified", "unknown"})
 _SHORTEST = 0.001  # seconds to answer a question that has expired
+_REMEMBERED = 4096  # statuses that are recognized when they are told again
 _Parts = Iterator[Part]
+# What a request was for: a message that begins a task, one that answers what it asks, what follows in it, or
+# the task as it is.
+_Purpose = Literal["message", "answer", "rest", "task"]
 
 
 class A2aReader:
     """Reads the updates of a task, in all responses about it.
+
+    After a lost connection, a server tells what follows the last frame that has an id, or begins with the
+    task as it is, or with all that it has told. What was told before is recognized: text of artifacts by
+    comparing it, files and statuses as such. A server that leaves out what came in between is not subscribed
+    to: the task is requested again and again.
 
     Args:
         content_type: The media type of the first response.
@@ -52,27 +65,15 @@ class A2aReader:
 
     def __init__(self, content_type: str) -> None:
         self._version = "1.0"
-        self._streams = True
+        self._streams = self._subscribes = True  # what the server can
         self._task: dict[str, str] = {}  # its `taskId` and `contextId`
-        self._texts: dict[str, bytearray] = {}  # of artifacts
-        self._values: dict[str, list[bytes]] = {}  # of artifacts, as JSON
-        self._kept = 0
-        self.for_response(content_type)
-
-    def for_response(self, content_type: str) -> "A2aReader":
-        """Read another response next.
-
-        Raises:
-            ProtocolError: The server does not respond with this media type.
-        """
-        if content_type not in (sse.MEDIA_TYPE, _JSON):
-            raise ProtocolError(
-                f"the agent's server sent {content_type!r:.100}, not {sse.MEDIA_TYPE} or {_JSON}"
-            )
-        self._decoder = sse.Decoder() if content_type == sse.MEDIA_TYPE else None
-        self._body = bytearray()
-        self._repeats = bool(self._task)  # whether the task may come first as it was when it asked
-        return self
+        self._artifacts = Artifacts()
+        self._last_id = ""  # of frames
+        self._seen: dict[int, None] = {}  # statuses, the oldest first
+        self._question = 0  # the last one that was asked, as a status
+        self._answer: bytes | None = None  # the request with its answer, until that has arrived
+        self._must_look = False  # whether the server has nothing to tell, so that the task is looked at
+        self._reads("message", content_type)
 
     def feed(self, data: bytes) -> _Parts:
         if self._decoder is None:
@@ -80,81 +81,120 @@ class A2aReader:
             check_size(len(self._body))
             return
         for message in self._decoder.feed(data):
+            self._last_id = message.last_event_id or self._last_id
             yield from self._read(message.data)
         check_size(self._decoder.pending)
 
     def end(self) -> _Parts:
         if self._decoder is None:
-            self._repeats = False
             yield from self._read(self._body)
-        yield Failed("the agent's server ended its response before its task", AgentDisconnected.code)
+        self._must_look = self._purpose == "rest" and (self._is_first or self._answer is not None)
+        failed = Failed("the agent's server ended its response before its task", AgentDisconnected.code)
+        yield Lost(failed, alive=self._decoder is None)
+
+    def _reads(self, purpose: _Purpose, content_type: str) -> "A2aReader":
+        """Read another response next."""
+        if content_type not in (sse.MEDIA_TYPE, _JSON):
+            raise ProtocolError(
+                f"the agent's server sent {content_type!r:.100}, not {sse.MEDIA_TYPE} or {_JSON}"
+            )
+        self._decoder = sse.Decoder() if content_type == sse.MEDIA_TYPE else None
+        self._body = bytearray()
+        self._purpose = purpose
+        self._is_first = True  # whether the next update is the response's first one
+        self._follows_frame = bool(self._last_id)  # whether the request has named one
+        self._repeats = False  # whether what comes may have been told before
+        return self
+
+    def _follow(self) -> Interruption:
+        """Return the request for what follows in the task."""
+        task_id, looks = self._task["taskId"], self._must_look or not self._subscribes
+        self._must_look = False
+        if looks:
+            body = a2a_messages.getting_request(task_id, self._version)
+            return Interruption([], lambda *_: body, partial(self._reads, "task"))
+        body = a2a_messages.subscribing_request(task_id, self._version)
+        return Interruption([], lambda *_: body, partial(self._reads, "rest"), self._position)
+
+    @property
+    def _position(self) -> dict[str, str]:
+        return {"Last-Event-ID": self._last_id} if self._last_id else {}
 
     def _read(self, data: bytearray | str) -> _Parts:
-        update, repeats = update_in(data), self._repeats
-        self._repeats = False
+        is_first, self._is_first = self._is_first, False
+        update = task_in(data) if self._purpose == "task" else update_in(data)
         if isinstance(update, RpcError):
-            yield self._refused(update)
+            yield self._refused(update, is_first=is_first)
         elif isinstance(update, Message):
-            yield from self._add(Artifact("message", update.parts), append=False)
+            yield from self._artifacts.add(Artifact("message", update.parts), append=False)
             yield self._completed({})
+        elif self._purpose == "rest" and is_first and not (self._follows_frame or isinstance(update, Task)):
+            self._subscribes = False
+            yield self._follow()
         else:
             yield from self._begin(
                 update.id if isinstance(update, Task) else update.task_id, update.context_id
             )
             if isinstance(update, ArtifactUpdate):
-                yield from self._add(update.artifact, append=update.append is True)
-                return
-            for artifact in (update.artifacts or ()) if isinstance(update, Task) else ():
-                yield from self._add(artifact, append=False)
-            if not (repeats and isinstance(update, Task) and update.status.name == "input-required"):
-                event = (update.metadata or {}).get(OWN_METADATA)
-                yield from self._status(update.status, event if isinstance(event, dict) else {})
+                self._answer = self._answer if self._repeats else None
+                yield from self._artifacts.add(update.artifact, append=update.append is True)
+            elif isinstance(update, Task):
+                yield from self._whole(update, is_first=is_first)
+            else:
+                yield from self._updated(update)
 
     def _begin(self, task_id: str, context_id: str | None) -> _Parts:
         known = self._task.get("taskId")
+        if self._decoder is None and self._purpose != "task":  # the server does not stream
+            self._subscribes = False
         if known is None:
             self._task = {"taskId": task_id} | ({"contextId": context_id} if context_id else {})
-            yield Begun(a2a_messages.cancelling_request(task_id, self._version))
+            yield Begun(a2a_messages.cancelling_request(task_id, self._version), self._follow)
         elif known != task_id:
             raise ProtocolError("the agent's server sent an update of another task")
 
-    def _add(self, artifact: Artifact, *, append: bool) -> _Parts:
-        """Yield what an artifact has besides what was shown."""
-        name = artifact.artifact_id
-        if name not in self._texts:
-            self._keep(len(name) + _ARTIFACT_BYTES)
-        shown, values = self._texts.setdefault(name, bytearray()), self._values.setdefault(name, [])
-        text = "".join(part.text or "" for part in artifact.parts).encode("utf-8", "replace")
-        if not append:
-            if text.startswith(shown):
-                text = text[len(shown) :]
-            else:
-                self._keep(-len(shown))
-                shown.clear()
-            self._keep(-sum(map(len, values)))
-            values.clear()
-        if text:
-            self._keep(len(text))
-            shown += text
-            yield ExternalEvent("token", {"content": text.decode("utf-8", "replace"), "message_id": name})
-        for part in artifact.parts:
-            if (value := part.value) is not None:
-                self._keep(len(value) + _ARTIFACT_BYTES)
-                values.append(value)
-            elif fields := part.file_fields:
-                yield ExternalEvent("custom:file", {"artifact_id": name, **fields})
+    def _whole(self, task: Task, *, is_first: bool) -> _Parts:
+        """Yield what a whole task has besides what was told."""
+        artifacts, asks = task.artifacts or [], task.status.name == "input-required"
+        is_asked = asks and _identity(task.status) == self._question
+        if not (is_first and self._purpose in ("rest", "task")):
+            for artifact in artifacts:
+                yield from self._artifacts.add(artifact, append=False)
+            if not (is_first and asks and self._purpose == "answer"):  # the task as it was when it asked
+                yield from self._updated(task)
+            return
+        self._repeats = True
+        goes_on = is_asked or task.status.name in _AT_WORK
+        if not (goes_on and self._purpose == "task" and self._subscribes and self._follows_frame):
+            yield from self._artifacts.go_on_from(artifacts)
+            if not is_asked:
+                yield from self._updated(task)
+        if is_asked and (body := self._answer) is not None:
+            yield Interruption([], lambda *_: body, partial(self._reads, "answer"), self._position)
+
+    def _updated(self, update: Task | StatusUpdate) -> _Parts:
+        status = _identity(update.status)
+        if update.status.name in _AT_WORK or update.status.name == "input-required":
+            if self._repeats and status in self._seen:
+                return
+            self._seen[status] = None
+            if len(self._seen) > _REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+        self._answer = None
+        if update.status.name == "input-required":
+            self._question = status
+        event = (update.metadata or {}).get(OWN_METADATA)
+        yield from self._status(update.status, event if isinstance(event, dict) else {})
 
     def _status(self, status: Status, event: dict[str, Any]) -> _Parts:
         state, text = status.name, status.text
-        if state in ("submitted", "working", "unspecified", "unknown"):
+        if state in _AT_WORK:
             yield from self._working(text, event)
         elif state == "input-required":
-            yield self._question(text, event)
+            yield self._asks(text, event)
         elif state == "completed":
-            if text and not any(self._texts.values()) and not any(self._values.values()):
-                yield from self._add(
-                    Artifact("message", status.message.parts if status.message else []), append=False
-                )
+            if status.message is not None and text and not self._artifacts:
+                yield from self._artifacts.add(Artifact("message", status.message.parts), append=False)
             yield self._completed(event)
         elif state == "canceled":
             yield Cancelled(text[: events.MAX_REASON_LENGTH] or None)
@@ -187,29 +227,35 @@ class A2aReader:
         return parsed.outcome or parsed
 
     def _completed(self, event: dict[str, Any]) -> Part:
-        values = [value for each in self._values.values() for value in each]
-        if values:
-            array = b"[%b]" % b",".join(values)
-            output = decoded_value(values[0] if len(values) == 1 else array)
-        else:
-            output = b"\n\n".join(filter(None, self._texts.values())).decode() or None
+        output = self._artifacts.output
         if event.get("type") == "complete":
             return self._own({"type": "complete", "output": output, "metadata": event.get("metadata")})
         return of_output(output)
 
-    def _question(self, text: str, event: dict[str, Any]) -> Interruption:
+    def _asks(self, text: str, event: dict[str, Any]) -> Interruption:
         asked = Question(text, event.get("schema"), _seconds_until(event), event.get("secret") is True)
 
         def resumed(_body: bytes, answers: list[Any] | None) -> bytes:
             if answers is None:  # the agent goes on without
                 return a2a_messages.subscribing_request(self._task["taskId"], self._version)
-            return a2a_messages.answering_request(
+            self._answer = a2a_messages.answering_request(
                 answers[0], self._task, self._version, streams=self._streams
             )
+            return self._answer
 
-        return Interruption([asked], resumed, self.for_response)
+        def reader_for(content_type: str) -> A2aReader:
+            return self._reads("rest" if self._answer is None else "answer", content_type)
 
-    def _refused(self, error: RpcError) -> Part:
+        return Interruption([asked], resumed, reader_for, self._position)
+
+    def _refused(self, error: RpcError, *, is_first: bool) -> Part:
+        code = error.data.get("code") if isinstance(error.data, dict) else None
+        failed = error_of({"message": error.message, "code": code or error.code})
+        if code == _GOING_AWAY:
+            return Lost(failed)
+        if self._purpose == "rest" and is_first:  # it cannot, or the task has ended
+            self._subscribes = False
+            return self._follow()
         if not self._task and (
             (error.code == _METHOD_NOT_FOUND and self._version == "1.0")
             or (error.code == _UNSUPPORTED_OPERATION and self._streams)
@@ -222,13 +268,15 @@ class A2aReader:
             def resumed(body: bytes, _answers: list[Any] | None) -> bytes:
                 return a2a_messages.asked_otherwise(body, self._version, streams=self._streams)
 
-            return Interruption([], resumed, self.for_response)
-        code = error.data.get("code") if isinstance(error.data, dict) else None
-        return error_of({"message": error.message, "code": code or error.code})
+            return Interruption([], resumed, partial(self._reads, "message"))
+        return failed
 
-    def _keep(self, size: int) -> None:
-        self._kept += size
-        check_size(self._kept)
+
+def _identity(status: Status) -> int:
+    """Return what tells a status from others of its task."""
+    if status.message is not None and status.message.message_id:
+        return hash((status.state, status.message.message_id))
+    return hash((status.state, status.timestamp, status.text))
 
 
 def _seconds_until(event: dict[str, Any]) -> float | None:

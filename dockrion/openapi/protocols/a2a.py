@@ -92,7 +92,7 @@ _FRAME = {
     "title": "A2AResponse",
     "type": "object",
     "properties": {
-        "id": {"type": "string", "description": "For `Last-Event-ID`; absent in what only says how it is."},
+        "id": {"type": "string", "description": "For `Last-Event-ID`; absent in errors."},
         "data": {"type": "string", "contentMediaType": JSON, "contentSchema": _RESPONSE},
     },
     "required": ["data"],

@@ -71,9 +71,14 @@ class StreamEncoder(msgspec.Struct, frozen=True):
     def encode_notice(self, _state: StreamState, notice: Notice) -> bytes:
         return self._error_frame(INTERNAL_ERROR, notice.message, notice.type)
 
-    def opening(self, task: Object) -> bytes:
-        """Return the frame that begins a stream with the whole task; it has no id."""
-        return _one_line_each(frame(self.writer.task_response(task), 0, 0))
+    def opening(self, task: Object, after: int = 0) -> bytes:
+        """Return the frame that begins a stream with the whole task.
+
+        Args:
+            task: The task.
+            after: The sequence of the last event that it has; the frame's id, 0 for none.
+        """
+        return b"id: %d\n%b" % (after, _one_line_each(frame(self.writer.task_response(task), 0, 0)))
 
     def _texts(self, sequences: Sequence[int], pieces: Sequence[bytes]) -> bytes:
         return text_frames(self.writer.reply_format(append=True), sequences, pieces)

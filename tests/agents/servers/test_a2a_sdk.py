@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from tests.agents.harness import Bench, bench
 from tests.agents.processes import JSON, ReceivedRequest, Wire, process, remote
 from tests.runs.asking import answer, waiting
+from tests.support import wait_until
 
 VERSIONS = ("1.0", "0.3")
 
@@ -30,7 +31,9 @@ class Courier(AgentExecutor):
 
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
+        self.go_on = asyncio.Event()
         self.received: list[dict[str, Any]] = []
+        self.methods: list[str] = []
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         assert context.message is not None
@@ -53,6 +56,8 @@ class Courier(AgentExecutor):
             return
         await updater.start_work(new_text_message("on the scales"))
         await updater.add_artifact([Part(text="I have ")], artifact_id="said", append=False)
+        if text == "slowly":
+            await self.go_on.wait()
         await updater.add_artifact(
             [Part(text=text or "it")], artifact_id="said", append=True, last_chunk=True
         )
@@ -82,7 +87,10 @@ def card(*, streaming: bool) -> AgentCard:
 
 
 @asynccontextmanager
-async def courier(version: str, *, streaming: bool = True) -> AsyncIterator[tuple[Bench, Courier]]:
+async def courier(
+    version: str, *, streaming: bool = True, frames: int | None = None
+) -> AsyncIterator[tuple[Bench, Courier]]:
+    """Run against a server; of its first response only so many frames arrive, if that is not None."""
     executor = Courier()
     handler = DefaultRequestHandler(executor, InMemoryTaskStore(), card(streaming=streaming))
     app = Starlette(routes=create_jsonrpc_routes(handler, "/run", enable_v0_3_compat=True))
@@ -96,7 +104,8 @@ async def courier(version: str, *, streaming: bool = True) -> AsyncIterator[tupl
                 error = {"code": -32601, "message": "Method not found"}
                 await wire.whole(JSON, json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}).encode())
                 return
-        await served_by(app, request, headers, wire)
+        executor.methods.append(sent["method"])
+        await served_by(app, request, headers, wire, frames if len(executor.methods) == 1 else None)
 
     async with process(handle) as made, remote(made.url, protocol="a2a") as agent, bench(agent) as runs:
         yield runs, executor
@@ -105,8 +114,11 @@ async def courier(version: str, *, streaming: bool = True) -> AsyncIterator[tupl
             task.cancel()
 
 
-async def served_by(app: Starlette, request: ReceivedRequest, headers: dict[str, str], wire: Wire) -> None:
-    """Answer a request with an application of ASGI."""
+async def served_by(
+    app: Starlette, request: ReceivedRequest, headers: dict[str, str], wire: Wire, frames: int | None
+) -> None:
+    """Answer a request with an application of ASGI; close the connection after so many parts of the body."""
+    left = frames
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -125,11 +137,17 @@ async def served_by(app: Starlette, request: ReceivedRequest, headers: dict[str,
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
+        nonlocal left
+        if left == 0:
+            return
         if message["type"] == "http.response.start":
             fields = {name.decode(): value.decode() for name, value in message["headers"]}
             await wire.begin(fields["content-type"].partition(";")[0], str(message["status"]) + " -")
         else:
             await wire.send(message.get("body", b""))
+            left = None if left is None else left - 1
+            if left == 0:
+                wire.close()
 
     await app(scope, receive, send)  # type: ignore[arg-type]
     wire.close()
@@ -188,3 +206,23 @@ async def test_a_cancel_cancels_the_task(version: str) -> None:
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
         await asyncio.wait_for(executor.cancelled.wait(), 5)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_task_goes_on_after_a_lost_connection(version: str, frames: int) -> None:
+    async with courier(version, frames=frames) as (runs, executor):
+        run_id = await runs.start(said("slowly"))
+        await wait_until(lambda: len(executor.methods) == 2)
+        executor.go_on.set()
+        ended = await runs.ended(run_id)
+    assert ("".join(ended.tokens), ended.output) == ("I have slowly", {"price": 5})
+    assert [each["message"] for each in ended.own if each["type"] == "progress"] == ["on the scales"]
+    assert executor.methods[1] == ("SubscribeToTask" if version == "1.0" else "tasks/resubscribe")
+
+
+async def test_a_task_that_has_ended_meanwhile_is_got() -> None:
+    async with courier("1.0", frames=1) as (runs, executor):
+        ended = await runs.run(said("a book"))
+    assert ("".join(ended.tokens), ended.output) == ("I have a book", {"price": 5})
+    assert executor.methods == ["SendStreamingMessage", "SubscribeToTask", "GetTask"]

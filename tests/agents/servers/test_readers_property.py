@@ -9,7 +9,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dockrion.agents.response_readers import Interruption, ProtocolError, ResponseReader, WholeReader
+from dockrion.agents.response_readers import (
+    Begun,
+    Interruption,
+    ProtocolError,
+    ResponseReader,
+    WholeReader,
+)
 from dockrion.agents.servers.a2a_reader import A2aReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.agents.servers.openai_readers import StreamReader, read_completion
@@ -131,7 +137,7 @@ responses = st.fixed_dictionaries(
 )
 
 
-def check(reader: ResponseReader, data: bytes) -> None:
+def check(reader: ResponseReader, data: bytes, *, again: bool = True) -> None:
     with suppress(ProtocolError):
         for part in (*reader.feed(data), *reader.end()):
             if isinstance(part, ExternalEvent):
@@ -139,6 +145,11 @@ def check(reader: ResponseReader, data: bytes) -> None:
                     part.fields()
             elif isinstance(part, Interruption):
                 json.loads(part.resumed(BODY, None))
+            elif isinstance(part, Begun) and again:
+                following = part.follow()
+                json.loads(following.resumed(BODY, []))
+                assert following.reader_for is not None
+                check(following.reader_for("text/event-stream"), data, again=False)
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,11 @@ async def test_stream_cut_after_every_frame_goes_on_at_another_replica(serve: Se
     for number in range(1, count + 1):
         task_id, before = await begun(here, number, version)
         await here.finished(task_id)
-        last = messages_of(before)[-1].id
-        headers = {} if last is None else {"Last-Event-ID": last}
-        rest = await streamed(there, subscription(task_id, version), headers=headers)
-        done = folded({}, results_of(before + rest) if last is not None else results_of(rest))
+        last = messages_of(before)[-1].id or ""
+        rest = await streamed(there, subscription(task_id, version), headers={"Last-Event-ID": last})
+        done = folded({}, results_of(before + rest))
         assert (done["artifacts"], state_of(done)) == (task["artifacts"], state_of(task))
-        if last is not None:
-            assert len(messages_of(before + rest)) == count
+        assert len(messages_of(before + rest)) == count
         again = await streamed(there, subscription(task_id, version))
         assert kinds_of(again) == ["task"]
         assert folded({}, results_of(again)) == done
@@ -107,6 +105,30 @@ async def test_answer_goes_on_with_the_task_from_any_replica(serve: Serve) -> No
     assert folded({}, results_of(asked + rest)) == done
     refused = await posted(here, call("SendMessage", answer))
     assert refused["error"]["code"] == -32004
+
+
+async def test_answer_of_a_client_that_names_its_last_frame_is_followed_by_the_next(serve: Serve) -> None:
+    served, _ = await pair(serve, asks)
+    asked = await streamed(served, call("SendStreamingMessage", message({"data": {}})))
+    task = folded({}, results_of(asked))
+    answer = call("SendStreamingMessage", message({"data": {"send": True}}, taskId=task["id"]))
+    refused = await posted(served, answer, headers={"Last-Event-ID": "?"})
+    assert refused["error"]["code"] == -32602
+    last = messages_of(asked)[-1].id or ""
+    rest = await streamed(served, answer, headers={"Last-Event-ID": last})
+    whole = await streamed(served, subscription(task["id"]), headers={"Last-Event-ID": "0"})
+    assert messages_of(asked + rest)[1:] == messages_of(whole)
+
+
+async def test_subscription_names_the_place_where_it_begins(serve: Serve) -> None:
+    served, _ = await pair(serve, agent := Waits())
+    task_id, _ = await begun(served, 3)
+    watching = asyncio.create_task(streamed(served, subscription(task_id)))
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
+    agent.go.set()
+    opening, *rest = messages_of(await watching)
+    missed = await streamed(served, subscription(task_id), headers={"Last-Event-ID": opening.id or ""})
+    assert messages_of(missed) == rest
 
 
 async def test_client_that_leaves_stops_the_agent_only_if_it_says_so(serve: Serve) -> None:

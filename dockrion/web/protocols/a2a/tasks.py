@@ -77,13 +77,14 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
 
 async def stream(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Send the agent a message, and stream the task until it has ended or asks something."""
+    cursor = _cursor(request)
     sent = await _sent(request, params_of(rpc, SendParams), version)
     encoder = _encoder(request, sent.run, rpc, version, sent.answered or 0)
     if sent.answered is None:
         task = encoder.writer.task(Status("submitted", msgspec.json.encode(sent.run.created_at)))
         resumption = Resumption(0, encoder.start(), encoder.opening(task), encoder.start())
     else:
-        resumption = await _snapshot(request, sent.run, encoder)
+        resumption = await _resumption(request, sent.run, encoder, cursor)
     return await stream_new_run(
         request, sent.run, encoder, resumption, headers=sent.headers, cancel_on_disconnect=sent.cancel
     )
@@ -109,19 +110,11 @@ async def cancel(request: web.Request, rpc: Request, version: Version) -> web.St
 
 async def subscribe(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Stream what follows in a task."""
-    service = request.app[SERVICE]
-    last_id = request.headers.get("Last-Event-ID")
-    cursor = parse_cursor(last_id) if last_id else None
+    cursor = _cursor(request)
     run = await readable_task(request, params_of(rpc, TaskParams).id)
-    answered = await questions.last_answered(service.backend, run)
+    answered = await questions.last_answered(request.app[SERVICE].backend, run)
     encoder, ref = _encoder(request, run, rpc, version, answered), run.ref
-    if cursor is None:
-        resumption = await _snapshot(request, run, encoder)
-    else:
-        if cursor.sequence > run.last_sequence:  # it has read another run with this id
-            cursor = Cursor(0)
-        async with service.replays:
-            resumption = await resume(service.backend, ref, encoder, cursor.skip)
+    resumption = await _resumption(request, run, encoder, cursor)
     del run  # its output may be large
     events = ProtocolStream(request, encoder)
     await events.send_events(ref, resumption)
@@ -207,13 +200,26 @@ async def _stored(request: web.Request, run: Run, options: UpdateOptions) -> Sna
         return await stored_state(service.backend, run.ref, TaskEncoder(options))
 
 
-async def _snapshot(request: web.Request, run: Run, encoder: StreamEncoder) -> Resumption:
-    """Return where a stream begins with the whole task as it is now."""
-    service = request.app[SERVICE]
+def _cursor(request: web.Request) -> Cursor | None:
+    """Return the last frame of the task's stream that the client has, None for none."""
+    last_id = request.headers.get("Last-Event-ID")
+    return parse_cursor(last_id) if last_id else None
+
+
+async def _resumption(
+    request: web.Request, run: Run, encoder: StreamEncoder, cursor: Cursor | None
+) -> Resumption:
+    """Return where a stream goes on: after the cursor, without one with the whole task as it is now."""
+    service, ref = request.app[SERVICE], run.ref
     async with service.replays:
-        found = await resume(service.backend, run.ref, TaskEncoder(encoder.options), lambda *_: None)
+        if cursor is not None:
+            if cursor.sequence > run.last_sequence:  # it has read another run with this id
+                cursor = Cursor(0)
+            return await resume(service.backend, ref, encoder, cursor.skip)
+        found = await resume(service.backend, ref, TaskEncoder(encoder.options), lambda *_: None)
     state: Snapshot = found.state
-    return Resumption(found.after, state.stream, encoder.opening(state.task(encoder.writer)), state.stream)
+    opening = encoder.opening(state.task(encoder.writer), found.after)
+    return Resumption(found.after, state.stream, opening, state.stream)
 
 
 def _encoder(request: web.Request, run: Run, rpc: Request, version: Version, answered: int) -> StreamEncoder:
