@@ -22,6 +22,7 @@ from tests.tracing.spans import (
     tracing,
 )
 from tests.web.helpers import Waits
+from tests.web.protocols.test_every_protocol import EVERY, Client
 
 
 def nanoseconds(text: str) -> int:
@@ -174,18 +175,33 @@ async def test_a_request_without_a_position_begins_a_trace(collector: Collector,
     assert (span.trace_id, span.parent_id) == (request.trace_id, request.span_id)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/v1/chat/completions", {"model": "tested", "messages": [{"role": "user", "content": "Hi"}]}),
-        ("/v1/responses", {"model": "tested", "input": "Hi"}),
-    ],
-)
+@EVERY
 async def test_runs_of_other_protocols_are_children_of_their_requests(
-    collector: Collector, serve: Serve, path: str, body: dict[str, Any]
+    collector: Collector, serve: Serve, client: Client
 ) -> None:
-    served = await serve(observability=tracing(collector), expose={"protocols": ["openai"]})
-    async with served.client.post(path, json=body, headers=SAMPLED) as response:
+    served = await serve(observability=tracing(collector), expose=client.expose)
+    async with served.client.post(client.path, json=client.body, headers=SAMPLED) as response:
         assert response.status == 200, await response.text()
-    run, request = await collector.span(INVOKE), await collector.span(f"POST {path}")
+        await response.read()
+    request, run = await collector.span(f"POST {client.path}"), await collector.span(INVOKE)
     assert (run.trace_id, run.parent_id) == (TRACE_ID, request.span_id)
+    record = await served.record(run.attributes["dockrion.run.id"])
+    assert (record["status"], nanoseconds(record["completed_at"])) == ("completed", run.end)
+    assert run.end <= request.end
+
+
+@EVERY
+async def test_a_client_who_leaves_has_cancelled_its_run(
+    collector: Collector, serve: Serve, client: Client
+) -> None:
+    served = await serve(waiting := Waits(), observability=tracing(collector), expose=client.expose)
+    options: dict[str, Any] = {"json": client.body, "headers": SAMPLED, "params": {"on_disconnect": "cancel"}}
+    async with served.client.post(client.path, **options) as response:
+        await wait_until(lambda: waiting.payloads)
+        response.close()
+        run = await collector.span(INVOKE)
+    assert run.attributes["dockrion.run.status"] == "cancelled"
+    assert event_names(run)[-1] == "cancel"
+    request = await collector.span(f"POST {client.path}")
+    assert (run.trace_id, run.parent_id) == (TRACE_ID, request.span_id)
+    assert request.attributes["http.response.status_code"] == 499
