@@ -209,7 +209,8 @@ class RunRecorder:
         if text_filter is not None:
             errors = text_filter.mask(errors)  # they quote parts of the output
         self._metrics.runs.output_errors.inc()
-        log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, output_errors=errors)
+        paths = [error["path"] for error in errors]  # their messages quote the output
+        log(_logger, logging.WARNING, "output breaks io_schema.output", run_id=run_id, paths=paths)
         result = Completed(result.output, result.metadata | {"output_errors": errors})
         return result if text_filter is None else outcome_redaction.with_violation(result, text_filter)
 

@@ -100,4 +100,4 @@ async def test_invalid_outputs_are_counted_and_logged(serve: Serve, caplog: pyte
         assert metric(await response.text(), "dockrion_output_errors_total") == 1
     (record,) = (record for record in caplog.records if "io_schema.output" in record.getMessage())
     assert record.levelname == "WARNING"
-    assert vars(record)["fields"] == {"run_id": run_id, "output_errors": ERRORS}
+    assert vars(record)["fields"] == {"run_id": run_id, "paths": [error["path"] for error in ERRORS]}
