@@ -5,7 +5,6 @@ from typing import Any
 from dockrion import errors
 from dockrion.dockfile import Dockfile
 from dockrion.ids import RUN_ID_HEADER
-from dockrion.openapi import error_responses
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.operation import (
     IDEMPOTENCY_KEY,
@@ -18,16 +17,15 @@ from dockrion.openapi.operation import (
     response,
 )
 from dockrion.openapi.operations_invoke import start_errors
+from dockrion.openapi.protocols.json_rpc import ID, RESPONSE, VERSION, errors_of
 from dockrion.protocols.a2a.card import CARD_PATH, PATH, agent_card
 from dockrion.protocols.a2a.errors import error_status
 from dockrion.protocols.a2a.requests import MAX_ID
-from dockrion.protocols.json_rpc import INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR
-from dockrion.protocols.json_rpc import MAX_ID as MAX_RPC_ID
+from dockrion.protocols.json_rpc import PARSE_ERROR
 from dockrion.wire import sse
 
 _TEXT = TEXT["schema"]
 _ID = {"type": ["string", "null"], "maxLength": MAX_ID}
-_RPC_ID = {"type": ["string", "integer", "null"], "maxLength": MAX_RPC_ID}
 _ANY_OBJECT = {"type": "object"}
 _PART = {
     "type": "object",
@@ -60,8 +58,8 @@ _PARAMS = {
 _REQUEST = {
     "type": "object",
     "properties": {
-        "jsonrpc": {"const": "2.0"},
-        "id": _RPC_ID,
+        "jsonrpc": VERSION,
+        "id": ID,
         "method": {
             "type": "string",
             "description": "`SendMessage`, `SendStreamingMessage`, `GetTask`, `CancelTask`, "
@@ -75,17 +73,6 @@ _REQUEST = {
 }
 _HELLO = {"messageId": "m1", "role": "ROLE_USER", "parts": [{"text": "Hello"}]}
 _EXAMPLE = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": _HELLO}}
-_ERROR_OBJECT = {
-    "type": "object",
-    "properties": {"code": {"type": "integer"}, "message": _TEXT, "data": {}},
-    "required": ["code", "message"],
-}
-_RESPONSE = {
-    "type": "object",
-    "description": "Has `result` or `error`.",
-    "properties": {"jsonrpc": {"const": "2.0"}, "id": _RPC_ID, "result": _ANY_OBJECT, "error": _ERROR_OBJECT},
-    "required": ["jsonrpc", "id"],
-}
 _DONE = {"jsonrpc": "2.0", "id": 1, "result": {"task": {"id": "run-1", "contextId": "run-1", "status": {}}}}
 # As the core describes streams, see `operation.stream_content`.
 _FRAME = {
@@ -93,7 +80,7 @@ _FRAME = {
     "type": "object",
     "properties": {
         "id": {"type": "string", "description": "For `Last-Event-ID`; absent in errors."},
-        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": _RESPONSE},
+        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": RESPONSE},
     },
     "required": ["data"],
 }
@@ -107,7 +94,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
     choices = {"type": "string", "enum": ["cancel", "continue"], "default": "continue"}
     last_id = param("Last-Event-ID", "The `id` of the last frame of the task's stream.", _TEXT, "header")
     content = {
-        JSON: {"schema": _RESPONSE, "example": _DONE},
+        JSON: {"schema": RESPONSE, "example": _DONE},
         sse.MEDIA_TYPE: {"schema": {"anyOf": [_TEXT, _FRAME]}},
     }
     return {
@@ -144,20 +131,6 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
 def _errors(kinds: ErrorTypes) -> dict[str, Any]:
     """Return the response objects of errors that A2A's clients see by their status."""
     kinds = [kind for kind in kinds if error_status(kind.status) == kind.status]
-    described = error_responses.responses([errors.InvalidRequest, *kinds])
+    described = errors_of([errors.InvalidRequest, *kinds], {errors.InvalidRequest: PARSE_ERROR})
     described["400"]["description"] = "The body is no JSON."
-    for status, each in described.items():
-        examples = {
-            kind.__name__: {"value": _failure(kind, words)}
-            for kind, words in error_responses.DESCRIPTIONS.items()
-            if (kind in kinds or kind is errors.InvalidRequest) and kind.status == int(status)
-        }
-        each["content"] = {JSON: {"schema": _RESPONSE, "examples": examples}}
     return described
-
-
-def _failure(kind: type[errors.DockrionError], message: str) -> dict[str, Any]:
-    code = INTERNAL_ERROR if kind.status >= errors.DockrionError.status else INVALID_REQUEST
-    code = PARSE_ERROR if kind is errors.InvalidRequest else code
-    error = {"code": code, "message": message, "data": {"code": kind.code}}
-    return {"jsonrpc": "2.0", "id": None, "error": error}

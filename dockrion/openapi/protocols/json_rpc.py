@@ -1,9 +1,11 @@
 """What the responses of protocols in JSON-RPC have in common."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from dockrion.errors import DockrionError
 from dockrion.openapi import error_responses
 from dockrion.openapi.error_responses import ErrorTypes
 from dockrion.openapi.operation import JSON
@@ -34,14 +36,19 @@ RESPONSE = {
 }
 
 
-def errors_of(kinds: ErrorTypes) -> dict[str, Any]:
-    """Return the response objects of errors in JSON-RPC, by status."""
+def errors_of(kinds: ErrorTypes, codes: Mapping[type[DockrionError], int] = {}) -> dict[str, Any]:
+    """Return the response objects of errors in JSON-RPC, by status.
+
+    Args:
+        kinds: The errors.
+        codes: The codes of those that have another one than `json_rpc.error_code_of` returns.
+    """
     described = error_responses.responses(kinds)
     for status, each in described.items():
         examples = {}
         for kind, words in error_responses.DESCRIPTIONS.items():
             if kind in kinds and kind.status == int(status):
-                code = json_rpc.error_code_of(kind)
+                code = codes.get(kind) or json_rpc.error_code_of(kind)
                 body = json_rpc.error_response(None, code, words, {"code": kind.code})
                 examples[kind.__name__] = {"value": msgspec.json.decode(body)}
         each["content"] = {JSON: {"schema": FAILURE, "examples": examples}}

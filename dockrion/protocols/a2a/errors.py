@@ -2,8 +2,6 @@
 
 from dockrion.errors import Conflict, DockrionError, RunNotFound
 from dockrion.protocols import json_rpc
-from dockrion.protocols.json_rpc import Id
-from dockrion.redaction import Redactor
 
 TASK_NOT_FOUND, NOT_CANCELABLE, NO_PUSH, UNSUPPORTED_OPERATION = -32001, -32002, -32003, -32004
 CONTENT_TYPE_NOT_SUPPORTED, NO_EXTENDED_CARD, VERSION_NOT_SUPPORTED = -32005, -32007, -32009
@@ -17,17 +15,9 @@ def error_status(status: int) -> int:
     return 200 if status in _IN_BAND else status
 
 
-def error_response(error: DockrionError, redactor: Redactor, request_id: Id = None) -> bytes:
-    """Return the response to a request that failed, secrets redacted.
-
-    Args:
-        error: Why.
-        redactor: Masks secrets.
-        request_id: The id of the request, None if that is unknown.
-    """
-    code = json_rpc.error_code(error)
-    for kind, of_kind in _CODES.items():
+def error_code(error: DockrionError) -> int:
+    """Return the error code of a failure."""
+    for kind, code in _CODES.items():
         if isinstance(error, kind):
-            code = of_kind
-    data = redactor.mask_value(json_rpc.error_data(error))
-    return json_rpc.error_response(request_id, code, redactor.mask(error.message), data)
+            return code
+    return json_rpc.error_code(error)

@@ -23,7 +23,7 @@ async def read_body(request: web.Request) -> Any:
     try:
         body, _ = await payloads.read_json(request)
     except InvalidRequest as error:
-        raise RpcError(PARSE_ERROR, error.message) from None
+        raise RpcError(PARSE_ERROR, error.message, {"code": error.code}) from None
     return body
 
 
@@ -33,7 +33,12 @@ def json_response(body: bytes, *, status: int = 200, headers: dict[str, str] | N
 
 
 def error_response(
-    error: DockrionError, redactor: Redactor, *, request_id: Id = None, status: int | None = None
+    error: DockrionError,
+    redactor: Redactor,
+    *,
+    request_id: Id = None,
+    status: int | None = None,
+    code: int | None = None,
 ) -> web.Response:
     """Return the response for an error, secrets redacted.
 
@@ -42,10 +47,11 @@ def error_response(
         redactor: Masks secrets.
         request_id: The id of the request that it answers, None if that is unknown.
         status: The HTTP status, None for the error's own.
+        code: The code of JSON-RPC, None for that of `json_rpc.error_code`.
     """
     body = json_rpc.error_response(
         request_id,
-        json_rpc.error_code(error),
+        json_rpc.error_code(error) if code is None else code,
         redactor.mask(error.message),
         redactor.mask_value(json_rpc.error_data(error)),
     )

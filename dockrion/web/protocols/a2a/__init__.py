@@ -5,14 +5,21 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from dockrion.errors import DockrionError, InvalidRequest
-from dockrion.protocols import json_rpc
+from dockrion.errors import DockrionError
 from dockrion.protocols.a2a import errors
 from dockrion.protocols.a2a.card import CARD_PATH, PATH, agent_card
 from dockrion.protocols.a2a.objects import Version
-from dockrion.protocols.json_rpc import METHOD_NOT_FOUND, PARSE_ERROR, Request, RpcError
-from dockrion.web import payloads
+from dockrion.protocols.json_rpc import (
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    Id,
+    Request,
+    RpcError,
+    id_of,
+    request_of,
+)
 from dockrion.web.access import PUBLIC, READ_RUNS
+from dockrion.web.protocols import json_rpc
 from dockrion.web.protocols.a2a import pushes, tasks
 from dockrion.web.responses import json_response
 from dockrion.web.routes import Route
@@ -32,14 +39,11 @@ class _Method(NamedTuple):
 
 async def call(request: web.Request) -> web.StreamResponse:
     """Carry out a request of JSON-RPC."""
+    body = await json_rpc.read_body(request)
     try:
-        body, _ = await payloads.read_json(request)
-    except InvalidRequest as error:
-        raise RpcError(PARSE_ERROR, error.message, {"code": error.code}) from None
-    try:
-        rpc = json_rpc.request_of(body)
+        rpc = request_of(body)
         if rpc.is_notification:
-            raise RpcError(json_rpc.INVALID_REQUEST, "send an id; this service has no notifications")
+            raise RpcError(INVALID_REQUEST, "send an id; this service has no notifications")
         method = _METHODS.get(rpc.method)
         if method is None:
             raise RpcError(METHOD_NOT_FOUND, f"there is no method {rpc.method:.100}")
@@ -48,11 +52,7 @@ async def call(request: web.Request) -> web.StreamResponse:
     except DockrionError as error:
         if error.status == DockrionError.status:  # a failure of the service, which has to be logged
             raise
-        answer = errors.error_response(error, request.app[SERVICE].redactor, json_rpc.id_of(body))
-        status = errors.error_status(error.status)
-        return web.Response(
-            body=answer, status=status, headers=error.headers, content_type="application/json"
-        )
+        return _error_response(request, error, id_of(body), errors.error_status(error.status))
 
 
 async def card(request: web.Request) -> web.Response:
@@ -71,10 +71,14 @@ def _check_version(request: web.Request, version: Version) -> None:
 
 def _refusal(request: web.Request, error: DockrionError) -> web.Response:
     """Return the response to what is no request of JSON-RPC, or not allowed to be one."""
-    body = errors.error_response(error, request.app[SERVICE].redactor)
-    return web.Response(
-        body=body, status=error.status, headers=error.headers, content_type="application/json"
-    )
+    return _error_response(request, error)
+
+
+def _error_response(
+    request: web.Request, error: DockrionError, request_id: Id = None, status: int | None = None
+) -> web.Response:
+    redactor, code = request.app[SERVICE].redactor, errors.error_code(error)
+    return json_rpc.error_response(error, redactor, request_id=request_id, status=status, code=code)
 
 
 _METHODS = {

@@ -1,6 +1,6 @@
 """Push notifications of A2A: where clients want to be told how their tasks end."""
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from dockrion.protocols.a2a.push import Push, marked_url, push_of
 from dockrion.protocols.a2a.requests import PushParams, SendParams
 from dockrion.protocols.json_rpc import INVALID_PARAMS, Request, RpcError, params_of, result_response
 from dockrion.web.protocols.a2a.access import owned_task
+from dockrion.web.protocols.json_rpc import json_response
 from dockrion.web.service import SERVICE
 
 if TYPE_CHECKING:  # webhooks are loaded only if the Dockfile has some
@@ -22,14 +23,15 @@ async def get_push(request: web.Request, rpc: Request, version: Version) -> web.
     task_id, push = await _push_of(request, rpc)
     if push is None:
         raise RpcError(errors.TASK_NOT_FOUND, "the end of this task is told nowhere")
-    return _json(rpc, push.written(task_id, version))
+    return json_response(result_response(rpc.response_id, push.written(task_id, version)))
 
 
 async def list_pushes(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Return all of these: none or one."""
     task_id, push = await _push_of(request, rpc)
     configs = [] if push is None else [push.written(task_id, version)]
-    return _json(rpc, {"configs": configs} if version == "1.0" else configs)
+    result = {"configs": configs} if version == "1.0" else configs
+    return json_response(result_response(rpc.response_id, result))
 
 
 async def refuse_change(request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
@@ -68,7 +70,3 @@ async def _push_of(request: web.Request, rpc: Request) -> tuple[str, Push | None
     params = params_of(rpc, PushParams)
     run = await owned_task(request, params.task_id or params.id)
     return run.run_id, push_of(run.webhook_url)
-
-
-def _json(rpc: Request, result: Any) -> web.Response:
-    return web.Response(body=result_response(rpc.response_id, result), content_type="application/json")

@@ -35,6 +35,7 @@ from dockrion.web.payloads import CONFIG
 from dockrion.web.protocols import questions
 from dockrion.web.protocols.a2a.access import owned_task, readable_task
 from dockrion.web.protocols.a2a.pushes import unchangeable, webhook_url_of
+from dockrion.web.protocols.json_rpc import json_response
 from dockrion.web.protocols.resuming import Resumption, resume, stored_state
 from dockrion.web.protocols.starting import start_payload_run
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
@@ -72,7 +73,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
             request, sent.run, TaskEncoder(options), cancel_on_disconnect=sent.cancel
         )
     writer = _writer(sent.run, rpc, version)
-    return _json(writer.task_response(state.task(writer)), sent.headers)
+    return json_response(writer.task_response(state.task(writer)), headers=sent.headers)
 
 
 async def stream(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
@@ -190,7 +191,7 @@ async def _task(request: web.Request, run: Run, rpc: Request, version: Version) 
     state = await _stored(request, run, _options(request, run, MAX_SEQUENCE))
     writer = _writer(run, rpc, version)
     task = writer.result(state.task(writer, waiting=run.waiting_for is not None))
-    return _json(result_response(rpc.response_id, task))
+    return json_response(result_response(rpc.response_id, task))
 
 
 async def _stored(request: web.Request, run: Run, options: UpdateOptions) -> Snapshot:
@@ -236,7 +237,3 @@ def _writer(run: Run, rpc: Request, version: Version) -> Writer:
 
 def _ids(run: Run) -> TaskIds:
     return TaskIds(run.run_id, (run.protocol or {}).get(_CONTEXT, run.run_id))
-
-
-def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=body, headers=headers, content_type="application/json")
