@@ -35,6 +35,7 @@ from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 3.0
+_COMPRESSED = "the agent process's response is compressed, though that was not accepted"
 _ERROR_BODY_BYTES = 4096
 _ERROR_BODY_TIMEOUT = 2.0
 _END_TIMEOUT = 0.02
@@ -171,7 +172,8 @@ class RemoteRun:
                     idle.pause()
                     total.reschedule(None)  # the response is complete; from now on events are pushed
                     raise Abandoned(await until_idle(self._session, self._server.push_timeout))
-                _require_identity(response)
+                if not _is_identity(response):
+                    raise ProtocolError(_COMPRESSED)
                 return await self._forward(response, request.reader_for(response.content_type), idle)
             finally:
                 response.close()  # discards what has not been read
@@ -235,9 +237,8 @@ async def _post_stop(endpoint: HttpEndpoint, body: bytes, headers: Mapping[str, 
             log(_logger, logging.WARNING, "agent process refused to stop", run_id=run_id, status=status)
 
 
-def _require_identity(response: aiohttp.ClientResponse) -> None:
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ProtocolError("the agent process's response is compressed, though that was not accepted")
+def _is_identity(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("Content-Encoding", "identity").lower() == "identity"
 
 
 async def _await_end(response: aiohttp.ClientResponse) -> None:
@@ -260,8 +261,10 @@ async def _ask(interruption: Interruption, session: RunSession) -> list[Any] | N
 
 
 async def _error_body(response: aiohttp.ClientResponse) -> str:
-    """Return the beginning of the body of a response with an error status."""
+    """Return the beginning of the body of a response with an error status, unless it is compressed."""
     body = b""
+    if not _is_identity(response):
+        return ""
     with suppress(TimeoutError, aiohttp.ClientError):
         async with asyncio.timeout(_ERROR_BODY_TIMEOUT):
             while len(body) < _ERROR_BODY_BYTES and (data := await response.content.readany()):

@@ -248,6 +248,15 @@ async def test_compressed_response_is_a_protocol_error(encoding: str) -> None:
     assert "compressed" in ended.error
 
 
+async def test_compressed_error_is_not_shown() -> None:
+    async def answer(_request: ReceivedRequest, wire: Wire) -> None:
+        await wire.begin(JSON, "500 Oops", Content_Encoding="gzip")
+        await wire.send(b"\x1f\x8b")
+        wire.close()
+
+    assert (await run_against(answer)).terminal["details"] == {"status": 500, "body": ""}
+
+
 DEEP: dict[str, Callable[[bytes], bytes]] = {
     "details": lambda deep: b'{"type":"error","error":"own","details":' + deep + b"}",
     "openai": lambda deep: b'{"error":{"message":"own","deep":' + deep + b"}}",

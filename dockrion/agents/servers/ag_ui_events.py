@@ -7,6 +7,7 @@ import msgspec
 
 from dockrion import ids
 from dockrion.agents.response_readers import Interruption, ProtocolError
+from dockrion.runs.open_questions import MAX_OPEN
 from dockrion.runs.question import MAX_TIMEOUT, Question
 
 _SHORTEST = 0.001  # seconds to answer a question that has expired
@@ -76,7 +77,13 @@ class Event(msgspec.Struct, rename="camel"):
 
 
 def interruption(interrupts: list[Interrupt]) -> Interruption:
-    """Return the questions with which a run has finished; the next run has the answers."""
+    """Return the questions with which a run has finished; the next run has the answers.
+
+    Raises:
+        ProtocolError: They are too many.
+    """
+    if len(interrupts) > MAX_OPEN:
+        raise ProtocolError(f"the agent's server asks more than {MAX_OPEN} questions at once")
 
     def resumed(body: bytes, answers: list[Any] | None) -> bytes:
         before = msgspec.json.decode(body)

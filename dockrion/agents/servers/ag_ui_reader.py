@@ -66,6 +66,7 @@ class AgUiReader:
 
     def _message_started(self, event: Event) -> _Parts:
         if event.role not in (None, "assistant"):
+            self._keep(event.message_id or "")
             self._not_shown.add(event.message_id)
             self._require_few(self._not_shown)
         return iter(())
@@ -92,7 +93,8 @@ class AgUiReader:
         call_id = event.tool_call_id
         if not call_id or not event.tool_call_name:
             raise ProtocolError("the agent's server calls a tool without an id or a name")
-        self._open[call_id] = OpenToolCall(call_id, event.tool_call_name, event.parent_message_id)
+        call = self._open[call_id] = OpenToolCall(call_id, event.tool_call_name, event.parent_message_id)
+        self._count_kept(call.size)
         self._require_few(self._open)
         return iter(())
 
@@ -122,7 +124,7 @@ class AgUiReader:
             self._open_chunks = None
         if call is None:
             return
-        self._kept -= len(call.arguments)
+        self._count_kept(-call.size)
         yield call.event()
 
     def _call_result(self, event: Event) -> _Parts:
@@ -184,9 +186,12 @@ class AgUiReader:
 
     def _keep(self, text: str) -> bytes:
         data = text.encode("utf-8", "replace")
-        self._kept += len(data)
-        check_size(self._kept)
+        self._count_kept(len(data))
         return data
+
+    def _count_kept(self, size: int) -> None:
+        self._kept += size
+        check_size(self._kept)
 
     def _require_few(self, opened: Any) -> None:
         if len(opened) > _MAX_OPEN:

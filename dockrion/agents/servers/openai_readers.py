@@ -144,11 +144,14 @@ class _Reply:
                 raise ProtocolError(
                     f"the agent's server calls more than {_MAX_TOOL_CALLS} tools in one reply"
                 )
+            self._kept(call.id or "")
             opened = self._open[index] = OpenToolCall(call.id or f"call_{self._calls}")
             self._calls += 1
         if call.function is None:
             return
-        opened.name = opened.name or call.function.name or ""
+        if not opened.name:
+            opened.name = call.function.name or ""
+            self._kept(opened.name)
         arguments = call.function.arguments or ""
         if isinstance(arguments, dict):  # as some servers send them
             arguments = msgspec.json.encode(arguments).decode()
@@ -160,7 +163,7 @@ class _Reply:
             yield call.event()
 
     def _kept(self, text: str) -> bytes:
-        """Return a text that is kept until the reply ends, as bytes."""
+        """Count a text that is kept until the reply ends, and return it as bytes."""
         data = text.encode("utf-8", "replace")
         self._size += len(data)
         check_size(self._size)

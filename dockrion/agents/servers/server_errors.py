@@ -19,7 +19,7 @@ _CODES = {
     kind.code.lower(): kind.code
     for kind in (AgentDisconnected, AgentFailed, AgentProtocolError, AgentTimedOut, InvalidOutput)
 } | dict.fromkeys(("content_filter", "content_policy_violation"), AgentPolicyViolation.code)
-_MAX_MESSAGE = 1000  # characters of a server's error
+_MAX_FIELD = 256  # characters; longer ones are left out: what is cut may have the start of a secret
 
 
 def error_of(error: Any, details: dict[str, Any] | None = None) -> Failed:
@@ -32,11 +32,9 @@ def error_of(error: Any, details: dict[str, Any] | None = None) -> Failed:
     fields = error if isinstance(error, dict) else {"message": error}
     message, code = fields.get("message"), fields.get("code")
     text = message if isinstance(message, str) and message else "the agent's server reports an error"
-    known = {
-        name: fields[name] for name in ("type", "code", "param") if isinstance(fields.get(name), str | int)
-    }
+    known = {name: fields[name] for name in ("type", "code", "param") if _is_short(fields.get(name))}
     code = _CODES.get(code, AgentFailed.code) if isinstance(code, str) else AgentFailed.code
-    return Failed(text[:_MAX_MESSAGE], code, {**(details or {}), **known} or None)
+    return Failed(text, code, {**(details or {}), **known} or None)
 
 
 def failure_of(status: int, body: str) -> Failed:
@@ -57,3 +55,7 @@ def failure_of(status: int, body: str) -> Failed:
         return Failed(message, AgentFailed.code, {"status": status, "body": body})
     failed = error_of(error, {"status": status})
     return msgspec.structs.replace(failed, error=f"{message}: {failed.error}")
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str | int) and len(str(value)) <= _MAX_FIELD

@@ -28,6 +28,11 @@ class OpenToolCall:
         self.arguments = bytearray()
         self._message_id = message_id
 
+    @property
+    def size(self) -> int:
+        """How much text it keeps."""
+        return len(self.id) + len(self.name) + len(self._message_id or "") + len(self.arguments)
+
     def event(self) -> ExternalEvent:
         """Return the event for the call, when it is whole.
 

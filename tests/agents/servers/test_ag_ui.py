@@ -9,6 +9,8 @@ import pytest
 from ag_ui import core
 from ag_ui.encoder import EventEncoder
 
+from dockrion.agents.response_readers import ProtocolError
+from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.dockfile.agent_structs import ChatSpec
 from dockrion.errors import AgentFailed
 from tests.agents.harness import Ended
@@ -18,6 +20,7 @@ from tests.runs.asking import answer, waiting
 
 AG_UI: dict[str, Any] = {"protocol": "ag-ui"}
 STARTED = core.RunStartedEvent(thread_id="t", run_id="r")
+LONG = "x" * 256 * 1024
 FINISHED = core.RunFinishedEvent(thread_id="t", run_id="r")
 _encode = EventEncoder().encode
 
@@ -240,6 +243,16 @@ async def test_a_question_where_nobody_can_answer_is_an_error() -> None:
             await runs.invoke(PAYLOAD)
 
 
+async def test_more_questions_than_a_run_can_ask_are_a_protocol_error() -> None:
+    asked = [{"id": f"{number}"} for number in range(101)]
+    outcome = {"type": "interrupt", "interrupts": asked}
+    ended = await answered(bytes_of(SSE, frame(type="RUN_FINISHED", outcome=outcome)))
+    assert (ended.code, ended.error) == (
+        "AGENT_PROTOCOL_ERROR",
+        "the agent's server asks more than 100 questions at once",
+    )
+
+
 async def test_a_question_that_nobody_answers_is_cancelled() -> None:
     first = stream(STARTED, interrupt(message="Book?", expires_at="2020-01-01T00:00:00Z"))
     async with served(asking(first, stream(STARTED, FINISHED)), **AG_UI) as (runs, made):
@@ -318,6 +331,23 @@ async def test_what_is_malformed_is_a_protocol_error(data: bytes) -> None:
 async def test_what_does_not_end_is_cut_off(piece: bytes) -> None:
     ended = await answered(endless(piece))
     assert ended.error == "the agent process sent more than 10 MiB at once"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "TOOL_CALL_START", "toolCallId": "", "toolCallName": LONG},
+        {"type": "TOOL_CALL_START", "toolCallId": LONG, "toolCallName": "f"},
+        {"type": "TOOL_CALL_START", "toolCallId": "", "toolCallName": "f", "parentMessageId": LONG},
+        {"type": "TEXT_MESSAGE_START", "messageId": LONG, "role": "user"},
+    ],
+    ids=["name", "id", "message of a call", "message"],
+)
+def test_names_and_ids_of_what_is_open_are_cut_off(fields: dict[str, str]) -> None:
+    reader, named = AgUiReader(), "toolCallId" if "toolCallId" in fields else "messageId"
+    opened = [frame(**{**fields, named: f"{number}{fields[named]}"}) for number in range(50)]
+    with pytest.raises(ProtocolError, match="more than 10 MiB"):
+        list(reader.feed(b"".join(opened)))
 
 
 async def test_a_thousand_finished_tool_calls_are_no_problem() -> None:

@@ -1,6 +1,7 @@
 """A server with OpenAI's Chat Completions API as the agent: `agent.protocol: openai`."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -260,10 +261,11 @@ async def test_a_cancel_closes_the_connection() -> None:
         await asyncio.wait_for(left.wait(), 5)
 
 
-async def test_the_key_appears_in_no_error() -> None:
+@pytest.mark.parametrize("before", ["", "x" * 990], ids=["short", "long"])
+async def test_the_key_appears_in_no_error(before: str) -> None:
     async def answer(request: ReceivedRequest, wire: Wire) -> None:
-        error = b'{"error":{"message":"Incorrect key: %b"}}' % request.headers["authorization"].encode()
-        await wire.whole(JSON, error, "401 Unauthorized")
+        error = f"{before}Incorrect key: {request.headers['authorization']}"
+        await wire.whole(JSON, json.dumps({"error": {"message": error}}).encode(), "401 Unauthorized")
 
     async with (
         process(answer) as made,
@@ -271,7 +273,7 @@ async def test_the_key_appears_in_no_error() -> None:
         bench(agent, secrets=(TOKEN,)) as runs,
     ):
         ended = await runs.run(PAYLOAD)
-    assert ended.error == "the agent's server responded with status 401: Incorrect key: Bearer ***"
+    assert ended.error == f"the agent's server responded with status 401: {before}Incorrect key: Bearer ***"
     assert ended.terminal["details"] == {"status": 401}
 
 
@@ -287,8 +289,13 @@ async def test_the_key_appears_in_no_error() -> None:
         (b'{"object":"error","message":"too long","code":4}', ": too long", {"status": 429, "code": 4}),
         (b'{"detail":"Not Found"}', "", {"status": 429, "body": '{"detail":"Not Found"}'}),
         (b"<html>", "", {"status": 429, "body": "<html>"}),
+        (
+            b'{"error":{"message":"long","type":"%b","code":%d}}' % (b"x" * 257, 10**256),
+            ": long",
+            {"status": 429},
+        ),
     ],
-    ids=["OpenAI", "text", "vLLM", "FastAPI", "HTML"],
+    ids=["OpenAI", "text", "vLLM", "FastAPI", "HTML", "long"],
 )
 async def test_an_error_status_is_an_error_with_the_servers_message(
     body: bytes, error: str, details: dict[str, Any]

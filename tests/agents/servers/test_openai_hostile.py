@@ -1,10 +1,12 @@
 """Hostile servers behind `agent.protocol: openai`: each ends in a clear error, with bounded memory."""
 
+import json
 from typing import Any
 
 import pytest
 
-from dockrion.agents.response_readers import MAX_PART_BYTES
+from dockrion.agents.response_readers import MAX_PART_BYTES, ProtocolError
+from dockrion.agents.servers.openai_readers import StreamReader
 from tests.agents.processes import JSON, SSE, ReceivedRequest, Wire, bytes_of, served
 from tests.agents.servers.openai_server import (
     OPENAI,
@@ -88,6 +90,14 @@ async def test_malformed_json_is_a_protocol_error(data: bytes) -> None:
 async def test_what_does_not_end_is_cut_off(piece: bytes, content_type: str) -> None:
     ended = await answered(endless(piece, content_type))
     assert (ended.code, ended.error) == ("AGENT_PROTOCOL_ERROR", TOO_LARGE)
+
+
+@pytest.mark.parametrize("call", [{"id": "x"}, {"function": {"name": "x"}}], ids=["id", "name"])
+def test_names_and_ids_of_tool_calls_are_cut_off(call: dict[str, Any]) -> None:
+    long = json.loads(json.dumps(call).replace("x", "x" * LARGE))
+    opened = choices(*(delta(tool_calls=[{"index": index, **long}]) for index in range(50)))
+    with pytest.raises(ProtocolError, match=TOO_LARGE):
+        list(StreamReader().feed(stream(*opened)))
 
 
 async def test_a_stream_that_never_ends_is_over_in_time() -> None:
