@@ -62,7 +62,7 @@ _REQUEST = {
         "id": ID,
         "method": {
             "type": "string",
-            "description": "`SendMessage`, `SendStreamingMessage`, `GetTask`, `CancelTask`, "
+            "description": "`SendMessage`, `SendStreamingMessage`, `GetTask`, `ListTasks`, `CancelTask`, "
             "`SubscribeToTask`; "
             "in version 0.3 `message/send`, `message/stream`, `tasks/get`, `tasks/cancel`, "
             "`tasks/resubscribe`.",

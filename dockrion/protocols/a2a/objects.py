@@ -111,7 +111,7 @@ class Writer(msgspec.Struct, frozen=True):
     def _status(self, status: Status) -> Object:
         name: str = status.state
         if self.version == "1.0":
-            name = f"TASK_STATE_{name.upper().replace('-', '_')}"
+            name = state_in_1_0(status.state)
         written: Object = {"state": name}
         if status.message is not None:
             message: Object = {"messageId": status.message_id, **self._of_task()}
@@ -147,6 +147,11 @@ class Writer(msgspec.Struct, frozen=True):
     def _response(self, field: str, kind: str, value: Object) -> bytes:
         result = {field: value} if self.version == "1.0" else value | {"kind": kind}
         return _encode({"jsonrpc": "2.0", "id": self.request_id, "result": result})
+
+
+def state_in_1_0(state: str) -> str:
+    """Return the name of a state in version 1.0."""
+    return f"TASK_STATE_{state.upper().replace('-', '_')}"
 
 
 def joined(pieces: Iterable[bytes]) -> bytes:

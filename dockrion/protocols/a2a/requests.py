@@ -1,5 +1,6 @@
 """Parameters of A2A's methods, in both versions of the protocol, and what they mean to the agent."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +13,7 @@ from dockrion.protocols.json_rpc import INVALID_PARAMS, RpcError
 
 MAX_ID = 512  # characters
 Id = Annotated[str, Meta(max_length=MAX_ID)]
+UNSPECIFIED = "TASK_STATE_UNSPECIFIED"
 _DEFAULT_MEDIA_TYPE = "application/octet-stream"
 
 
@@ -87,6 +89,19 @@ class TaskParams(_Struct):
     """Of a method about a task."""
 
     id: str
+
+
+class ListParams(_Struct, forbid_unknown_fields=True):
+    """Which tasks are listed."""
+
+    tenant: Annotated[str, Meta(max_length=0)] = ""  # the card names none
+    context_id: Id | None = None
+    status: str = UNSPECIFIED
+    page_size: Annotated[int, Meta(ge=1, le=100)] = 50
+    page_token: str = ""
+    history_length: Annotated[int, Meta(ge=0)] | None = None  # tasks have no history
+    status_timestamp_after: Annotated[datetime, Meta(tz=True)] | None = None
+    include_artifacts: bool = False
 
 
 class PushParams(_Struct):

@@ -26,7 +26,6 @@ INVALID: dict[str, tuple[Any, int]] = {
     "message to an unknown task": (SEND | {"params": message(taskId="\n\n")}, -32001),
     "unknown task watched": (call("SubscribeToTask", {"id": "unknown"}), -32001),
     "file of a URL": (SEND | {"params": message({"url": "file:///etc/passwd"})}, -32005),
-    "list": (SEND | {"method": "ListTasks"}, -32004),
     "push": (SEND | {"method": "CreateTaskPushNotificationConfig"}, -32003),
     "push of 0.3": (SEND | {"method": "tasks/pushNotificationConfig/set"}, -32003),
     "extended card": (SEND | {"method": "GetExtendedAgentCard"}, -32007),

@@ -20,7 +20,7 @@ from dockrion.protocols.json_rpc import (
 )
 from dockrion.web.access import PUBLIC, READ_RUNS
 from dockrion.web.protocols import json_rpc
-from dockrion.web.protocols.a2a import pushes, tasks
+from dockrion.web.protocols.a2a import listing, pushes, tasks
 from dockrion.web.responses import json_response
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
@@ -85,7 +85,7 @@ _METHODS = {
     "SendMessage": _Method(tasks.send, "1.0"),
     "SendStreamingMessage": _Method(tasks.stream, "1.0"),
     "GetTask": _Method(tasks.get, "1.0"),
-    "ListTasks": _Method(tasks.refuse_listing, "1.0"),
+    "ListTasks": _Method(listing.list_tasks, "1.0"),
     "CancelTask": _Method(tasks.cancel, "1.0"),
     "SubscribeToTask": _Method(tasks.subscribe, "1.0"),
     "CreateTaskPushNotificationConfig": _Method(pushes.refuse_change, "1.0"),

@@ -16,7 +16,7 @@ from dockrion.errors import InvalidRequest
 from dockrion.events import MAX_SEQUENCE
 from dockrion.protocols.a2a import errors
 from dockrion.protocols.a2a.encoder import Snapshot, StreamEncoder, TaskEncoder
-from dockrion.protocols.a2a.objects import Status, TaskIds, Version, Writer
+from dockrion.protocols.a2a.objects import Object, Status, TaskIds, Version, Writer
 from dockrion.protocols.a2a.requests import (
     Message,
     SendParams,
@@ -72,7 +72,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
         state = await final_state_of_new_run(
             request, sent.run, TaskEncoder(options), cancel_on_disconnect=sent.cancel
         )
-    writer = _writer(sent.run, rpc, version)
+    writer = writer_of(sent.run, rpc, version)
     return json_response(writer.task_response(state.task(writer)), headers=sent.headers)
 
 
@@ -120,11 +120,6 @@ async def subscribe(request: web.Request, rpc: Request, version: Version) -> web
     events = ProtocolStream(request, encoder)
     await events.send_events(ref, resumption)
     return events.response
-
-
-async def refuse_listing(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
-    message = "this service lists no tasks; remember the id of each, and get it with GetTask"
-    raise RpcError(errors.UNSUPPORTED_OPERATION, message)
 
 
 async def refuse_extended_card(_request: web.Request, _rpc: Request, _version: Version) -> NoReturn:
@@ -188,10 +183,15 @@ async def _answer(request: web.Request, message: Message, task_id: str) -> tuple
 
 
 async def _task(request: web.Request, run: Run, rpc: Request, version: Version) -> web.Response:
-    state = await _stored(request, run, _options(request, run, MAX_SEQUENCE))
-    writer = _writer(run, rpc, version)
-    task = writer.result(state.task(writer, waiting=run.waiting_for is not None))
+    writer = writer_of(run, rpc, version)
+    task = writer.result(await task_as_it_is(request, run, writer))
     return json_response(result_response(rpc.response_id, task))
+
+
+async def task_as_it_is(request: web.Request, run: Run, writer: Writer) -> Object:
+    """Return a task with all that is known of it."""
+    state = await _stored(request, run, _options(request, run, MAX_SEQUENCE))
+    return state.task(writer, waiting=run.waiting_for is not None)
 
 
 async def _stored(request: web.Request, run: Run, options: UpdateOptions) -> Snapshot:
@@ -224,14 +224,15 @@ async def _resumption(
 
 
 def _encoder(request: web.Request, run: Run, rpc: Request, version: Version, answered: int) -> StreamEncoder:
-    return StreamEncoder(_writer(run, rpc, version), _options(request, run, answered))
+    return StreamEncoder(writer_of(run, rpc, version), _options(request, run, answered))
 
 
 def _options(request: web.Request, run: Run, answered: int) -> UpdateOptions:
     return UpdateOptions(run.run_id, request.app[SERVICE].dockfile.agent.chat_spec.output, answered)
 
 
-def _writer(run: Run, rpc: Request, version: Version) -> Writer:
+def writer_of(run: Run, rpc: Request, version: Version) -> Writer:
+    """Return what writes the objects of a run's task."""
     return Writer(version, _ids(run), rpc.response_id)
 
 
