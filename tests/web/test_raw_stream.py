@@ -24,6 +24,7 @@ HEADERS = {
     "vary": "Origin",
     "server": "dockrion",
 }
+STREAMED = pytest.mark.parametrize("media_type", ["text/event-stream", "application/x-ndjson"])
 HOSTILE = [
     "line one\nline two",
     "carriage\rreturn\r\n",
@@ -72,9 +73,11 @@ def expected_stream(run_id: str, contents: list[str]) -> bytes:
     return RETRY + started + b"".join(tokens) + event(run_id, len(contents) + 2, "complete", fields)
 
 
-async def post_stream(served: Served, contents: list[str]) -> tuple[dict[str, str], bytes]:
+async def post_stream(
+    served: Served, contents: list[str], headers: dict[str, str] | None = None
+) -> tuple[dict[str, str], bytes]:
     async with wire(served) as connection:
-        await connection.ask("POST", "/invoke/stream", body=msgspec.json.encode(contents))
+        await connection.ask("POST", "/invoke/stream", headers, msgspec.json.encode(contents))
         status, headers = await connection.head()
         assert status == "HTTP/1.1 200 OK"
         return headers, await connection.body()
@@ -113,42 +116,48 @@ async def test_content_that_looks_like_sse_is_decoded_unchanged(serve: Serve) ->
     assert len(messages) == len(HOSTILE) + 2
 
 
-async def test_head_of_the_callers_stream(serve: Serve) -> None:
-    headers, _ = await post_stream(await serve(emit_texts), [])
+@STREAMED
+async def test_head_of_the_callers_stream(serve: Serve, media_type: str) -> None:
+    headers, _ = await post_stream(await serve(emit_texts), [], {"Accept": media_type})
     run_id = headers.pop("x-run-id")
     assert INCARNATION_PATTERN.fullmatch(headers.pop("x-run-incarnation"))
     assert headers.pop("location") == f"/runs/{run_id}/events"
     assert headers.pop("date")
     assert headers.pop("x-request-id")
-    assert headers == HEADERS | {"transfer-encoding": "chunked"}
+    assert headers == HEADERS | {"content-type": media_type, "transfer-encoding": "chunked"}
 
 
-async def test_head_of_a_runs_stream(serve: Serve) -> None:
+@STREAMED
+async def test_head_of_a_runs_stream(serve: Serve, media_type: str) -> None:
     served = await serve(emit_texts)
     await served.start([], run_id="r")
     async with wire(served) as connection:
-        await connection.ask("GET", "/runs/r/events")
+        await connection.ask("GET", "/runs/r/events", {"Accept": media_type})
         _, headers = await connection.head()
         await connection.body()
     assert INCARNATION_PATTERN.fullmatch(headers.pop("x-run-incarnation"))
     assert headers.pop("date")
     assert headers.pop("x-request-id")
-    assert headers == HEADERS | {"transfer-encoding": "chunked"}
+    assert headers == HEADERS | {"content-type": media_type, "transfer-encoding": "chunked"}
 
 
+@STREAMED
 @pytest.mark.parametrize("pattern", ["A", "B"])
-async def test_head_and_retry_are_sent_before_the_agent_starts(serve: Serve, pattern: str) -> None:
+async def test_head_and_retry_are_sent_before_the_agent_starts(
+    serve: Serve, pattern: str, media_type: str
+) -> None:
     served = await serve(agent := Waits(), streaming={"max_concurrent_runs": 1})
     await served.start()  # takes the only slot, so that the next run waits
     async with wire(served) as connection:
         if pattern == "A":
-            await connection.ask("POST", "/invoke/stream", body=b"{}")
+            await connection.ask("POST", "/invoke/stream", {"Accept": media_type}, b"{}")
         else:
             await served.start(run_id="r")
-            await connection.ask("GET", "/runs/r/events")
+            await connection.ask("GET", "/runs/r/events", {"Accept": media_type})
         status, _ = await connection.head()
         assert status == "HTTP/1.1 200 OK"
-        assert await connection.chunk() == RETRY
+        if media_type == "text/event-stream":
+            assert await connection.chunk() == RETRY
         assert len(agent.payloads) == 1
         agent.go.set()
         await connection.body()

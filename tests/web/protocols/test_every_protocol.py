@@ -160,6 +160,8 @@ async def ask(served: Served, client: Client) -> bytes:
     async with served.client.post(client.path, json=client.body, headers=headers) as response:
         assert response.status == 200, await response.text()
         assert response.content_type == "text/event-stream"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert response.headers["Cache-Control"] == "no-cache, no-transform"
         return await response.read()
 
 

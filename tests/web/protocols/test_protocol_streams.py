@@ -5,6 +5,7 @@ import gc
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockrion import StreamContext
@@ -82,6 +83,38 @@ async def test_readers_at_one_position_share_frames_and_state(serve: Serve) -> N
     assert len(set(bodies)) == 1
     live = [sequence for sequence in ENCODER.calls if 3 <= sequence <= 12]
     assert live == list(range(3, 13))
+
+
+async def test_reader_after_a_gap_shares_no_frames_with_one_who_has_everything(serve: Serve) -> None:
+    served = await serve(agent := Steps(), expose=TINY, streaming={"redis": {"max_events_per_run": 10}})
+    run_id = await served.start()
+    reading = [asyncio.create_task(read(served, run_id))]
+    await streams_open(served, 1)
+    for number in range(3, 24):
+        if number == 23:  # the others are 10 and more behind it
+            reading.append(asyncio.create_task(read(served, run_id)))
+            await wait_until(lambda: ENCODER.calls.count(13) == 2)
+        agent.emit("token", content="x")
+        await wait_until(lambda number=number: number in ENCODER.calls)  # type: ignore[misc]
+    agent.end()
+    everything, late = await asyncio.gather(*reading)
+    assert everything == frames_of("open", "first", *["x"] * 21, "close", {"end": "complete"})
+    assert late == b'data: {"lost":1}\n\n' + frames_of("open", *["x"] * 11, "close", {"end": "complete"})
+
+
+def frames_of(*parts: Any) -> bytes:
+    numbered = enumerate(map(msgspec.json.encode, parts), 1)
+    return b"".join(b"id: %d\ndata: %s\n\n" % each for each in numbered)
+
+
+async def test_default_timeout_does_not_end_the_callers_stream(serve: Serve) -> None:
+    streaming = {"connection": {"default_timeout": 0.3}}
+    served = await serve(agent := Waits(), expose=TINY, streaming=streaming)
+    async with served.client.post("/tiny", json={"text": "Hi"}) as response:
+        async with served.events(response.headers["X-Run-Id"]) as other:
+            assert (await other.all())[-1].event == "timeout"
+        agent.go.set()
+        assert await response.read() == WHOLE
 
 
 async def test_connection_is_kept_alive_while_no_event_is_shown(serve: Serve) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from dockrion import StreamContext
 from dockrion.auth import events_tokens
+from dockrion.backends.pages import Page
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits
@@ -113,6 +115,35 @@ async def test_caller_gets_the_same_bytes_as_other_readers(serve: Serve, transpo
     assert [each.type for each in first] == ["started", "token", "token", "complete"]
 
 
+@every_stream
+async def test_long_replay_lets_others_have_their_turn_after_each_page(
+    serve: Serve, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.backends.follow.PAGE_EVENTS", 20)
+    served = await serve(Fast(0), expose=WEBSOCKET, streaming=KEEP_ALL)
+    await served.start(run_id="r")
+    await served.finished("r")
+    read, turns, turns_at_pages = served.service.backend.read, 0, []
+
+    async def counted(*arguments: Any) -> Page:
+        turns_at_pages.append(turns)
+        return await read(*arguments)
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(served.service.backend, "read", counted)
+    counting = asyncio.create_task(other())
+    async with TRANSPORTS[transport](served, "r") as stream:
+        assert sequences(await all_of(stream)) == list(range(1, TOKENS + 3))
+    counting.cancel()
+    assert len(turns_at_pages) >= TOKENS / 20
+    assert all(after > before for before, after in pairwise(turns_at_pages))
+
+
 @every_transport
 async def test_status_is_terminal_right_after_the_terminal_event(serve: Serve, transport: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
@@ -135,6 +166,23 @@ async def test_dropped_events_are_reported_by_a_gap(serve: Serve, transport: str
     assert (gap.type, gap.sequence) == ("gap", None)
     assert f'"requested":5,"first_available":{first}}}'.encode() in gap.data
     assert sequences(events) == list(range(first, TOKENS + 3))
+
+
+@every_transport
+async def test_reader_beyond_the_end_of_a_live_run_gets_a_gap_before_its_first_event(
+    serve: Serve, transport: str
+) -> None:
+    served = await serve(agent := Waits(), expose=WEBSOCKET, streaming={"max_concurrent_runs": 1})
+    await served.start()  # takes the only slot, so that the next run has no event yet
+    await served.start(run_id="r")
+    async with TRANSPORTS[transport](served, "r", from_sequence=9) as stream:
+        reading = asyncio.create_task(all_of(stream))
+        await wait_until(lambda: served.service.streams._deadlines)
+        agent.go.set()
+        gap, *events = await reading
+    assert (gap.type, gap.sequence) == ("gap", None)
+    assert b'"requested":9,"first_available":1}' in gap.data
+    assert sequences(events) == [1, 2, 3, 4]
 
 
 @every_transport
@@ -192,6 +240,20 @@ async def test_timeout_ends_with_a_control_frame_and_can_be_resumed(serve: Serve
     agent.go.set()
     async with TRANSPORTS[transport](served, "r", from_sequence=3) as stream:
         assert sequences(await all_of(stream)) == [3, 4]
+
+
+@every_stream
+async def test_default_timeout_does_not_end_the_callers_stream(serve: Serve, transport: str) -> None:
+    streaming = {"connection": {"default_timeout": 0.3}}
+    served = await serve(agent := Waits(), expose=WEBSOCKET, streaming=streaming)
+    async with invoking(served, transport) as caller:
+        await until(caller, "token")
+        async with served.client.get("/runs") as response:
+            run_id = (await response.json())["items"][0]["run_id"]
+        async with served.events(run_id) as other:
+            assert (await other.all())[-1].event == "timeout"
+        agent.go.set()
+        assert [each.type for each in await all_of(caller)] == ["token", "complete"]
 
 
 @every_transport

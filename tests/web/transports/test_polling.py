@@ -79,6 +79,18 @@ async def test_wait_ends_with_the_next_event(serve: Serve) -> None:
     assert sequences(await waiting)[0] == 3
 
 
+async def test_waiter_gets_no_more_than_its_limit_and_what_is_left_afterwards(serve: Serve) -> None:
+    served = await serve(agent := Waits())
+    await served.start(run_id="r")
+    waiting = asyncio.create_task(poll(served, from_sequence=3, wait=60, limit=1))
+    await wait_until(lambda: served.service.streams._deadlines)
+    agent.go.set()  # the last two events are stored at once
+    page = await waiting
+    assert (sequences(page), page["next_sequence"], page["done"]) == ([3], 4, False)
+    page = await poll(served, from_sequence=4, limit=1)
+    assert (sequences(page), page["next_sequence"], page["done"]) == ([4], 5, True)
+
+
 async def test_wait_ends_after_its_seconds(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
