@@ -22,6 +22,7 @@ _STOP_REASONS: dict[str | None, StopReason] = {
     "max_tokens": "length",
     "content_filter": "content_filter",
 }
+INCOMPLETE = "a part of the reply is no longer stored"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -135,6 +136,15 @@ def output_text(output: bytes, path: str | None) -> bytes:
     if found is None:
         found = value if isinstance(value, str) else output.decode()
     return _encode(found if isinstance(found, str) else _encode(found).decode())
+
+
+def cancelled_message(reason: str | None) -> str:
+    """Return what clients read of a cancelled run.
+
+    Args:
+        reason: Why, None if that is unknown.
+    """
+    return f"the run was cancelled: {reason}" if reason else "the run was cancelled"
 
 
 def metadata_of(data: bytes) -> RunMetadata:

@@ -1,14 +1,12 @@
 """The text of a reply, collected from a run's events for clients that get it as a whole."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
+from dockrion.protocols.growing_text import PARAGRAPH, GrowingText
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text
 from dockrion.protocols.token_runs import EMPTY_TEXT, Origin
-
-_PARAGRAPH = b'"\\n\\n"'
 
 
 class _Message(msgspec.Struct):
@@ -25,21 +23,17 @@ class ReplyText(msgspec.Struct, frozen=True):
     """What an agent has said so far. Messages are separated by an empty line.
 
     Attributes:
-        pieces: The last piece, as (the one before, its text as JSON); None before the first.
+        text: Its text.
         messages: Which messages it has.
     """
 
-    pieces: tuple[Any, bytes] | None = None
+    text: GrowingText = GrowingText()
     messages: ShownMessages = ShownMessages()
 
     @property
     def json(self) -> bytes | None:
         """The text as JSON, None if the agent has said nothing."""
-        pieces, last = [], self.pieces
-        while last is not None:
-            last, piece = last
-            pieces.append(piece[1:-1])
-        return b'"%b"' % b"".join(reversed(pieces)) if pieces else None
+        return None if self.text.is_empty else self.text.json()
 
     def continued_by(self, origin: Origin) -> bool:
         """Return whether tokens go on with a message that it has."""
@@ -57,10 +51,7 @@ class ReplyText(msgspec.Struct, frozen=True):
 
     def with_pieces(self, contents: Sequence[bytes]) -> "ReplyText":
         """Return the text with pieces of the message that it ends with; each is the JSON of a string."""
-        pieces = self.pieces
-        for content in contents:
-            pieces = (pieces, content)
-        return ReplyText(pieces, self.messages)
+        return ReplyText(self.text.with_pieces(contents), self.messages)
 
     def after_message(self, data: bytes) -> "ReplyText":
         """Return the text after a `message` event, given as JSON."""
@@ -70,13 +61,13 @@ class ReplyText(msgspec.Struct, frozen=True):
         messages = self.messages.after_message(message.message_id, message.source)
         text = message_text(bytes(message.content))
         if self.messages.include(message.message_id, message.source):
-            return ReplyText(self.pieces, messages)
-        return self if text == EMPTY_TEXT else ReplyText((self._begun(), text), messages)
+            return ReplyText(self.text, messages)
+        return self if text == EMPTY_TEXT else ReplyText(self._begun(), messages).with_pieces([text])
 
     def after_tool_call(self, source: str) -> "ReplyText":
         """Return the text after a tool call: what its source says next is another message."""
-        return ReplyText(self.pieces, self.messages.after_tool_call(source))
+        return ReplyText(self.text, self.messages.after_tool_call(source))
 
-    def _begun(self) -> tuple[Any, bytes] | None:
-        """Return the pieces before the first one of another message."""
-        return self.pieces and (self.pieces, _PARAGRAPH)
+    def _begun(self) -> GrowingText:
+        """Return the text before the first piece of another message."""
+        return self.text if self.text.is_empty else self.text.with_pieces([PARAGRAPH])

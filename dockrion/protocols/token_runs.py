@@ -52,6 +52,18 @@ class TokenRun(NamedTuple):
     origin: Origin
     fields: bytes = b""
 
+    def with_text(self, first: int) -> tuple[Sequence[int], list[bytes]]:
+        """Return the tokens that are not empty: their sequences, and their contents.
+
+        Args:
+            first: The sequence of the first token.
+        """
+        sequences = range(first, first + len(self.contents))
+        if EMPTY_TEXT not in self.contents:
+            return sequences, self.contents
+        indexes = [index for index, content in enumerate(self.contents) if content != EMPTY_TEXT]
+        return [sequences[index] for index in indexes], [self.contents[index] for index in indexes]
+
 
 class _Token(Origin, frozen=True, kw_only=True):
     content: msgspec.Raw

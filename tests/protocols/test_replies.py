@@ -12,6 +12,7 @@ from dockrion.protocols.a2a.objects import TaskIds, Writer
 from dockrion.protocols.a2a.updates import UpdateOptions
 from dockrion.protocols.ag_ui.encoder import RunEncoder
 from dockrion.protocols.ag_ui.events import RunIds
+from dockrion.protocols.growing_text import GrowingText
 from dockrion.protocols.mcp.encoder import CallEncoder
 from dockrion.protocols.openai.chat import ChunkEncoder
 from dockrion.protocols.openai.chat_parts import ReplyOptions
@@ -148,7 +149,7 @@ def test_state_does_not_grow_with_calls_and_messages(protocol: str) -> None:
     if protocol == "responses":  # the output itself has to grow
         state = replace(state, items=replace(state.items, done=(), texts=()))
     if protocol == "mcp":  # and so does the text
-        state = replace(state, reply=replace(state.reply, pieces=None))
+        state = replace(state, reply=replace(state.reply, text=GrowingText()))
     assert 50 < str(state).count("-") < 2500
 
 

@@ -1,7 +1,6 @@
 """The events of a run as the stream of a task, and as the task that they come to."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -9,7 +8,7 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
 from dockrion.protocols.a2a.errors import TASK_NOT_FOUND
-from dockrion.protocols.a2a.objects import ENDED, Object, Status, Writer, joined
+from dockrion.protocols.a2a.objects import ENDED, Object, Status, Writer
 from dockrion.protocols.a2a.updates import (
     Output,
     StreamState,
@@ -18,6 +17,7 @@ from dockrion.protocols.a2a.updates import (
     Updates,
     gap_update,
 )
+from dockrion.protocols.growing_text import GrowingText
 from dockrion.protocols.json_rpc import INTERNAL_ERROR, error_response
 from dockrion.protocols.numbered_frames import frame, text_frames
 from dockrion.protocols.token_runs import continuing
@@ -93,14 +93,14 @@ class Snapshot(State, frozen=True, kw_only=True):
 
     Attributes:
         stream: The state of its stream.
-        reply: The last piece of the reply, as (the one before, its JSON); None before the first.
+        reply: The reply, None before its first piece.
         output: The agent's output as JSON.
         status: The last status.
         question: The last status in which the agent has asked something.
     """
 
     stream: StreamState = StreamState()
-    reply: tuple[Any, bytes] | None = None
+    reply: GrowingText | None = None
     output: bytes | None = None
     status: Status = Status("submitted")
     question: Status | None = None
@@ -112,13 +112,10 @@ class Snapshot(State, frozen=True, kw_only=True):
             writer: Writes the objects.
             waiting: Whether the run's record says that the agent waits for an answer.
         """
-        status, pieces, last = self.status, [], self.reply
+        status, reply = self.status, self.reply
         if waiting and self.question is not None and status.state not in ENDED:
             status = self.question
-        while last is not None:
-            last, piece = last
-            pieces.append(piece)
-        return writer.task(status, joined(reversed(pieces)) if pieces else None, self.output)
+        return writer.task(status, None if reply is None else reply.json(), self.output)
 
 
 class TaskEncoder(msgspec.Struct, frozen=True):
@@ -138,9 +135,8 @@ class TaskEncoder(msgspec.Struct, frozen=True):
         reply, output, status, question = state.reply, state.output, state.status, state.question
         for sequence, update in updates.read(entries):
             if isinstance(update, Text):
-                reply = None if update.first else reply
-                for piece in update.pieces:
-                    reply = (reply, piece)
+                before = GrowingText() if update.first or reply is None else reply
+                reply = before.with_pieces(update.pieces)
             elif isinstance(update, Output):
                 output = update.value
             elif update.state == "input-required":

@@ -1,6 +1,5 @@
 """The objects of A2A as JSON, in both versions of the protocol."""
 
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -152,11 +151,6 @@ class Writer(msgspec.Struct, frozen=True):
 def state_in_1_0(state: str) -> str:
     """Return the name of a state in version 1.0."""
     return f"TASK_STATE_{state.upper().replace('-', '_')}"
-
-
-def joined(pieces: Iterable[bytes]) -> bytes:
-    """Return texts as one, all JSON."""
-    return b'"%b"' % b"".join(piece[1:-1] for piece in pieces)
 
 
 @lru_cache(_REMEMBERED)

@@ -10,11 +10,10 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols import State
 from dockrion.protocols.a2a.objects import Status, TaskState
-from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, message_text, output_text
+from dockrion.protocols.reply import ASSISTANT_ROLES, INCOMPLETE, ShownMessages, message_text, output_text
 from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
 
 _NULL = b"null"
-_LOST = b'"a part of the reply is no longer stored"'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -146,13 +145,8 @@ class Updates:
                 break
 
     def _tokens(self, run: TokenRun) -> Text | None:
-        state, (contents, origin, _) = self.state, run
-        sequences: Sequence[int] = range(self._sequence, self._sequence + len(contents))
-        if EMPTY_TEXT in contents:
-            sequences = [
-                number for number, text in zip(sequences, contents, strict=True) if text != EMPTY_TEXT
-            ]
-            contents = [text for text in contents if text != EMPTY_TEXT]
+        state, origin = self.state, run.origin
+        sequences, contents = run.with_text(self._sequence)
         if state.incomplete or not contents:
             return None
         message_id, source = origin.message_id or "", origin.source or ""
@@ -222,7 +216,7 @@ class Updates:
             "latency_seconds": complete.latency_seconds,
             "metadata": complete.metadata,
         }
-        lost = _LOST if state.incomplete and output == _NULL else None
+        lost = _encode(INCOMPLETE) if state.incomplete and output == _NULL else None
         status = self._status("completed", entry, complete.timestamp, lost)
         yield msgspec.structs.replace(status, event=_encode(event))
 

@@ -13,7 +13,14 @@ from dockrion.protocols.ag_ui.events import RunIds
 from dockrion.protocols.ag_ui.log_events import NULL
 from dockrion.protocols.ag_ui.state import RunState, add_usage, open_message, usage_field
 from dockrion.protocols.numbered_frames import text_frames
-from dockrion.protocols.reply import ASSISTANT_ROLES, MAX_OPEN_CALLS, ShownMessages, message_text, output_text
+from dockrion.protocols.reply import (
+    ASSISTANT_ROLES,
+    MAX_OPEN_CALLS,
+    ShownMessages,
+    cancelled_message,
+    message_text,
+    output_text,
+)
 from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
 
 _STATE = "custom:values"  # that of a graph, with `arguments.stream_values`; other agents can emit it, too
@@ -79,15 +86,10 @@ class Writer(EventWriter):
             self._write_event("CUSTOM", name=event_type.removeprefix(CUSTOM_PREFIX), value=fields)
 
     def _write_tokens(self, first: int, run: TokenRun) -> None:
-        contents, origin, _ = run
+        origin = run.origin
         message_id, source = origin.message_id or None, origin.source or None
         message = open_message(self._open, "text", message_id, source)
-        sequences: Sequence[int] = range(first, first + len(contents))
-        if EMPTY_TEXT in contents:  # earlier versions of the protocol refuse empty text
-            sequences = [
-                number for number, text in zip(sequences, contents, strict=True) if text != EMPTY_TEXT
-            ]
-            contents = [text for text in contents if text != EMPTY_TEXT]
+        sequences, contents = run.with_text(first)  # earlier versions of the protocol refuse empty text
         self._sequence, self._number = first, 0
         is_new = message is None
         if message is None and contents:
@@ -210,7 +212,7 @@ class Writer(EventWriter):
     def _write_cancelled(self, data: bytes) -> None:
         reason = msgspec.json.decode(data, type=log_events.Cancelled).reason
         if self._options.before_1_0:
-            self._fail(f"the run was cancelled{'' if reason is None else f': {reason}'}", "CANCELLED")
+            self._fail(cancelled_message(reason), "CANCELLED")
         else:
             fields: dict[str, Any] = {} if reason is None else {"metadata": {"reason": reason}}
             self._finish({"type": "cancelled"}, **fields)

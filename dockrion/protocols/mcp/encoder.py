@@ -14,13 +14,12 @@ from dockrion.protocols.json_rpc import INTERNAL_ERROR, Id
 from dockrion.protocols.mcp import elicitation, log_events
 from dockrion.protocols.mcp.log_events import NULL
 from dockrion.protocols.mcp.results import ResultForm
-from dockrion.protocols.reply import output_text
+from dockrion.protocols.reply import INCOMPLETE, cancelled_message, output_text
 from dockrion.protocols.reply_text import ReplyText
 from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, continuing, grouped, texts_after
 
 SIGN_SECONDS = 1.0  # how often progress is notified while events come that tell nothing about it
 _MIN_FRACTION = 1e-9  # of progress, so that the total stays a number
-_INCOMPLETE = "a part of the reply is no longer stored"
 _replace = msgspec.structs.replace
 
 
@@ -195,7 +194,7 @@ class _Writer:
         elif complete.output != NULL:
             self._respond(form.text(output_text(output, self._encoder.output_path)))
         else:
-            self._respond(form.failure(_INCOMPLETE) if self.state.incomplete else form.text(EMPTY_TEXT))
+            self._respond(form.failure(INCOMPLETE) if self.state.incomplete else form.text(EMPTY_TEXT))
 
     def _structured(self, output: bytes, metadata: msgspec.Raw) -> dict[str, Any]:
         form = self._encoder.form
@@ -210,8 +209,7 @@ class _Writer:
 
     def _write_cancelled(self, entry: Entry) -> None:
         reason = msgspec.json.decode(entry.data, type=log_events.Cancelled).reason
-        message = f"the run was cancelled: {reason}" if reason else "the run was cancelled"
-        self._respond(self._encoder.form.failure(message))
+        self._respond(self._encoder.form.failure(cancelled_message(reason)))
 
     def _write_other(self, entry: Entry) -> None:
         self.give_signs((entry,))

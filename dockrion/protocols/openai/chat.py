@@ -11,9 +11,11 @@ from dockrion.errors import DockrionError, Gone, ServiceUnavailable, Unauthorize
 from dockrion.events import Entry, control_frames
 from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
+from dockrion.protocols.growing_text import Chain, GrowingText, values_of
 from dockrion.protocols.openai.chat_parts import Failed, Finished, Pieces, ReplyOptions, ReplyState
-from dockrion.protocols.openai.chat_reply import INCOMPLETE, advance
+from dockrion.protocols.openai.chat_reply import advance
 from dockrion.protocols.openai.errors import error_object
+from dockrion.protocols.reply import INCOMPLETE
 from dockrion.protocols.token_runs import continuing
 
 _ERROR_OF_NOTICE: dict[type[Notice], type[DockrionError]] = {
@@ -94,12 +96,14 @@ class CompletionState(State, frozen=True, kw_only=True):
 
     Attributes:
         reply: What is known of it.
-        pieces: Its last piece, as (the one before, its field, its JSON); None before the first.
+        texts: Its texts, by their fields.
+        calls: Its tool calls as JSON.
         end: How it ended, None before that.
     """
 
     reply: ReplyState = ReplyState()
-    pieces: tuple[Any, str, bytes] | None = None
+    texts: dict[str, GrowingText] = msgspec.field(default_factory=dict)
+    calls: Chain = ()
     end: Finished | Failed | None = None
 
 
@@ -120,14 +124,16 @@ class CompletionEncoder(msgspec.Struct, frozen=True):
         if starts:  # what an earlier attempt has emitted is no part of the reply
             entries, state = entries[starts[-1] :], CompletionState(origin=state.origin)
         parts, reply = advance(self.options, state.reply, entries)
-        pieces, end = state.pieces, state.end
+        texts, calls, end = dict(state.texts), state.calls, state.end
         for part in parts:
-            if isinstance(part, Pieces):
-                for value in part.values:
-                    pieces = (pieces, part.field, value)
-            else:
+            if not isinstance(part, Pieces):
                 end = part
-        return b"", CompletionState(origin=state.origin, reply=reply, pieces=pieces, end=end)
+            elif part.field == "tool_calls":
+                for call in part.values:
+                    calls = (calls, call)
+            elif part.values:
+                texts[part.field] = texts.get(part.field, GrowingText()).with_pieces(part.values)
+        return b"", CompletionState(origin=state.origin, reply=reply, texts=texts, calls=calls, end=end)
 
     def encode_gap(self, _state: CompletionState, gap: Gap) -> tuple[bytes, CompletionState]:
         origin = gap.first_available - 1
@@ -160,19 +166,10 @@ def completion(head: dict[str, Any], state: CompletionState, end: Finished) -> d
         state: The reply, after its end.
         end: How it ended.
     """
-    pieces: dict[str, list[bytes]] = {}
-    last = state.pieces
-    while last is not None:
-        last, field, value = last
-        pieces.setdefault(field, []).append(value)
-    texts = {
-        field: msgspec.Raw(b'"%b"' % b"".join(value[1:-1] for value in reversed(values)))
-        for field, values in pieces.items()
-        if field != "tool_calls"
-    }
+    texts = {field: msgspec.Raw(text.json()) for field, text in state.texts.items()}
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None, **texts}
-    if calls := pieces.get("tool_calls"):
-        message["tool_calls"] = [msgspec.Raw(call) for call in reversed(calls)]
+    if state.calls:
+        message["tool_calls"] = [msgspec.Raw(call) for call in values_of(state.calls)]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": end.reason}
     usage = {} if end.usage is None else {"usage": end.usage}
     return head | {"object": "chat.completion", "choices": [choice], **usage}

@@ -8,6 +8,7 @@ from dockrion import events
 from dockrion.errors import AgentPolicyViolation, Gone
 from dockrion.events import Entry
 from dockrion.protocols.conversation import tool_call
+from dockrion.protocols.growing_text import PARAGRAPH
 from dockrion.protocols.openai import event_fields as fields
 from dockrion.protocols.openai.chat_parts import (
     Failed,
@@ -21,8 +22,10 @@ from dockrion.protocols.openai.chat_parts import (
 )
 from dockrion.protocols.reply import (
     ASSISTANT_ROLES,
+    INCOMPLETE,
     MAX_OPEN_CALLS,
     ShownMessages,
+    cancelled_message,
     message_text,
     metadata_of,
     output_text,
@@ -30,8 +33,6 @@ from dockrion.protocols.reply import (
 from dockrion.protocols.token_runs import EMPTY_TEXT, Origin, TokenRun, grouped, texts_after
 
 CANCELLED = "CANCELLED"
-INCOMPLETE = "a part of the reply is no longer stored"
-_PARAGRAPH = b'"\\n\\n"'
 _encode = msgspec.json.encode
 replace = msgspec.structs.replace
 _Advance = tuple[list[Part], ReplyState]
@@ -154,10 +155,7 @@ def _error(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 
 
 def _cancelled(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    reason = fields.decode_cancelled(data).reason
-    return [
-        Failed(CANCELLED, f"the run was cancelled: {reason}" if reason else "the run was cancelled")
-    ], state
+    return [Failed(CANCELLED, cancelled_message(fields.decode_cancelled(data).reason))], state
 
 
 _HANDLERS: dict[str, Callable[[ReplyOptions, ReplyState, bytes], _Advance]] = {
@@ -179,7 +177,7 @@ def _text(state: ReplyState, text: bytes) -> list[Part]:
 
 def _break(state: ReplyState) -> list[bytes]:
     """Return what separates the next text from the one before."""
-    return [_PARAGRAPH] if state.shown else []
+    return [PARAGRAPH] if state.shown else []
 
 
 def _replied(state: ReplyState, messages: ShownMessages) -> ReplyState:

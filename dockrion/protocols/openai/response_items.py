@@ -2,13 +2,8 @@
 
 from collections.abc import Sequence
 
-from dockrion.protocols.openai.response_frames import (
-    Chain,
-    Frames,
-    delta_frame,
-    in_json,
-    values_of,
-)
+from dockrion.protocols.growing_text import Chain, values_of
+from dockrion.protocols.openai.response_frames import Frames, delta_frame, in_json
 from dockrion.protocols.openai.response_output import Call, Items, Text, ToolRequest
 from dockrion.protocols.reply import MAX_OPEN_CALLS
 

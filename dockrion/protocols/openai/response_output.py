@@ -2,7 +2,7 @@
 
 import msgspec
 
-from dockrion.protocols.openai.response_frames import Chain, GrowingText
+from dockrion.protocols.growing_text import Chain, GrowingText
 
 
 class Text(msgspec.Struct, frozen=True):

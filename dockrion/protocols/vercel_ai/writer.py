@@ -7,7 +7,7 @@ import msgspec
 
 from dockrion.events import CUSTOM_PREFIX, Entry, own_fields
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, StopReason, metadata_of, output_text
-from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, grouped, texts_after
+from dockrion.protocols.token_runs import TokenRun, grouped, texts_after
 from dockrion.protocols.vercel_ai import chunks, fields
 from dockrion.protocols.vercel_ai.chunks import DONE, START_STEP, chunk, json_text
 from dockrion.protocols.vercel_ai.content import chunks_beside_text, text_in
@@ -90,12 +90,11 @@ class EventWriter:
 
     def _write_tokens(self, sequence: int, run: TokenRun) -> None:
         """Write consecutive tokens of one message, of which `sequence` is the first."""
-        texts, origin, _ = run
+        origin = run.origin
         message_id, source = origin.message_id or None, origin.source or None
-        if EMPTY_TEXT in texts:
-            sequence += next((index for index, text in enumerate(texts) if text != EMPTY_TEXT), 0)
-            texts = [text for text in texts if text != EMPTY_TEXT]
+        sequences, texts = run.with_text(sequence)
         if texts:
+            sequence = sequences[0]
             part_id = self._message.write_deltas(b"text", sequence, message_id, source, texts)
             shown = self._shown.after_token(message_id or "", source or "")
             changed = part_id == sequence or shown is not self._shown or not self._replied

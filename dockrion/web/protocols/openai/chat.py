@@ -12,9 +12,10 @@ from dockrion.events import MAX_SEQUENCE
 from dockrion.protocols.openai import chat
 from dockrion.protocols.openai.chat_parts import Failed, ReplyOptions
 from dockrion.protocols.openai.chat_positions import CountingEncoder, chunks_after
-from dockrion.protocols.openai.chat_reply import CANCELLED, INCOMPLETE
+from dockrion.protocols.openai.chat_reply import CANCELLED
 from dockrion.protocols.openai.chat_requests import ChatRequest, conversation_of
 from dockrion.protocols.openai.errors import refuse
+from dockrion.protocols.reply import INCOMPLETE
 from dockrion.runs import outcome
 from dockrion.web import parameters
 from dockrion.web.access import INVOKE, READ_RUNS

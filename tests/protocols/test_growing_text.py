@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockrion.protocols.openai.response_frames import GrowingText, values_of
+from dockrion.protocols.growing_text import GrowingText, values_of
 
 _TEXTS = st.lists(st.sampled_from(["", "a", '"', '\\"', "\\", '"\n"', "\n", '","', "é\u2028😀"]), max_size=40)
 
