@@ -95,6 +95,8 @@ def test_compose_runs_nginx_with_our_configuration_in_front_of_the_replicas() ->
         address = services[name]["environment"]["TRUSTED_PROXY"]
         assert nginx["networks"]["default"]["ipv4_address"] == address
     assert nginx["ports"] == ["8080:8080"]
+    assert nginx["healthcheck"]["test"][-1] == "http://localhost:8080/ready"
+    assert nginx["healthcheck"]["interval"] == "1s"  # as `test_draining` does, so that nginx knows who ends
     assert "listen 8080;" in configuration
 
 

@@ -40,6 +40,9 @@ class Client:
     def post(self, path: str, **options: Any) -> Any:
         return self._session.post(self._url + path, **options)
 
+    def delete(self, path: str, **options: Any) -> Any:
+        return self._session.delete(self._url + path, **options)
+
     def ws_connect(self, path: str, **options: Any) -> Any:
         return self._session.ws_connect(self._url + path, **options)
 
@@ -114,5 +117,5 @@ async def calling(
 
 
 def of_agent(messages: list[Received]) -> list[bytes]:
-    """Return the events that the agent has emitted: heartbeats are a connection's own."""
-    return [each.data for each in messages if each.type != "heartbeat"]
+    """Return a run's events: heartbeats and the end of a replica are a connection's own."""
+    return [each.data for each in messages if each.type not in {"heartbeat", "draining"}]

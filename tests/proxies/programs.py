@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ from tests.guide.services import ROOT
 from tests.servers import TIMEOUT_SECONDS, free_port
 
 FOLDER = ROOT / "config/deploy"
-SILENCE_SECONDS = 3  # after which a proxy gives a connection up; a replica's heartbeats come more often
+SILENCE_SECONDS = 3  # after which an impatient proxy gives a connection up; heartbeats come more often
 _REPLICA = re.compile(r"replica-(\d):8080")
 
 
@@ -30,7 +30,8 @@ class Program:
         file: Its configuration in `config/deploy`.
         check: The arguments that check a configuration.
         serve: The arguments that run the proxy in the foreground.
-        adapt: Changes what else a test needs: the ports, certificates, time-outs and temporary files.
+        adapt: Changes what else a test needs: the ports, certificates and temporary files.
+        time_outs: What is replaced to give connections up after a silence of `SILENCE_SECONDS`.
     """
 
     name: str
@@ -39,6 +40,20 @@ class Program:
     check: tuple[str, ...]
     serve: tuple[str, ...]
     adapt: "Callable[[str, Front], str]"
+    time_outs: str = ""
+
+    def impatient(self) -> Self:
+        """Return the program with time-outs that a test can wait for."""
+        if not self.time_outs:
+            return self
+        pattern = rf"({self.time_outs}) \d+s"
+
+        def adapt(text: str, front: Front) -> str:
+            text, count = re.subn(pattern, rf"\1 {SILENCE_SECONDS}s", text)
+            assert count, f"{self.file} has no {self.time_outs}"
+            return self.adapt(text, front)
+
+        return replace(self, adapt=adapt)
 
     def command(self, arguments: tuple[str, ...], path: Path) -> list[str]:
         """Return a command on the configuration at a path."""
@@ -49,7 +64,7 @@ class Program:
     def configuration(self, replicas: list[int]) -> str:
         """Return the configuration with the ports of replicas on this machine."""
         text = (FOLDER / self.file).read_text()
-        return _REPLICA.sub(lambda match: f"127.0.0.1:{replicas[int(match[1]) - 1]}", text)
+        return _REPLICA.sub(lambda match: f"127.0.0.1:{replicas[(int(match[1]) - 1) % len(replicas)]}", text)
 
 
 class Front:
@@ -57,14 +72,14 @@ class Front:
 
     Args:
         program: Which one.
-        folder: Where its files go.
-        replicas: The ports of the replicas.
+        folder: Where its files go, a new folder.
+        replicas: The ports of the replicas: one for each in the configuration, or one for all.
         certificate: The file of a certificate and its key.
     """
 
     def __init__(self, program: Program, folder: Path, replicas: list[int], certificate: Path) -> None:
-        self.folder = folder / program.name
-        self.folder.mkdir()
+        self.folder = folder
+        folder.mkdir()
         self.certificate = certificate
         self.port, self.tls_port = free_port(), free_port()
         self._program = program
@@ -132,7 +147,6 @@ def _uncommented(text: str) -> str:
 def _nginx(text: str, front: Front) -> str:
     text = _uncommented(text).replace("listen 8080", f"listen 127.0.0.1:{front.port}")
     text = text.replace("listen 8443", f"listen 127.0.0.1:{front.tls_port}")
-    text = text.replace("proxy_read_timeout 150s", f"proxy_read_timeout {SILENCE_SECONDS}s")
     text = replaced(
         text,
         ssl_certificate=f"ssl_certificate {front.certificate};",
@@ -146,7 +160,6 @@ def _nginx(text: str, front: Front) -> str:
 def _haproxy(text: str, front: Front) -> str:
     text = _uncommented(text).replace("bind :8080", f"bind 127.0.0.1:{front.port}")
     text = text.replace("bind :8443", f"bind 127.0.0.1:{front.tls_port}")
-    text = re.sub(r"timeout (client|server) \d+s", rf"timeout \1 {SILENCE_SECONDS}s", text)
     return text.replace("/etc/haproxy/tls.pem", str(front.certificate))
 
 
@@ -165,6 +178,7 @@ PROGRAMS = [
         check=("-t", "-q", "-c", "{path}", "-g", "pid {folder}/pid;", "-e", "stderr"),
         serve=("-c", "{path}", "-g", "daemon off; master_process off; pid {folder}/pid;", "-e", "stderr"),
         adapt=_nginx,
+        time_outs="proxy_read_timeout",
     ),
     Program(
         "haproxy",
@@ -173,6 +187,7 @@ PROGRAMS = [
         check=("-c", "-q", "-dW", "-f", "{path}"),
         serve=("-db", "-f", "{path}"),
         adapt=_haproxy,
+        time_outs="timeout (?:client|server)",
     ),
     Program(
         "caddy",

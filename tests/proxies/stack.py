@@ -15,7 +15,7 @@ import msgspec
 
 from tests.backends.conformance import delete_keys
 from tests.e2e.process import command, environment, write_dockfile
-from tests.proxies.programs import PROGRAMS, Front
+from tests.proxies.programs import PROGRAMS, Front, Program
 from tests.servers import KINDS, TIMEOUT_SECONDS, free_port, shared
 
 # An agent that says each word, and waits for a file of that name before it goes on.
@@ -51,7 +51,7 @@ class Replica:
         self._context = None if certificate is None else ssl.create_default_context(cafile=certificate)
         self._log = dockfile.parent / f"{self.port}.log"
         self._command = command(
-            "run", dockfile, "--host", "127.0.0.1", "--port", str(self.port), "--grace", "1"
+            "run", dockfile, "--host", "127.0.0.1", "--port", str(self.port), "--grace", "10"
         )
         self.start()
 
@@ -86,11 +86,18 @@ class Replica:
         self._process.kill()
         self._process.wait()
 
+    def signal(self) -> None:
+        """Tell it to end, as a deployment does."""
+        self._process.terminate()
+
+    def exit_code(self) -> int:
+        return self._process.wait(TIMEOUT_SECONDS)
+
     def end(self) -> None:
         """End it as a deployment does, and assert that it ends cleanly."""
-        self._process.terminate()
+        self.signal()
         try:
-            assert self._process.wait(TIMEOUT_SECONDS) == 0
+            assert self.exit_code() == 0
         finally:
             self.kill()
 
@@ -112,7 +119,7 @@ class Stack:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
-    """Run replicas and proxies."""
+    """Run replicas and impatient proxies; `test_long_silence` waits for what is in the files."""
     agent = f"proxied-{os.getpid()}"
     dockfile = write_dockfile(
         folder,
@@ -137,10 +144,20 @@ def running(folder: Path) -> Iterator[Stack]:
             stack.callback(replica.end)
         for replica in replicas:
             replica.wait()  # a proxy that does not find them ready waits for its next check
-        ports = [replica.port for replica in replicas]
+        programs = {program.name: program.impatient() for program in PROGRAMS}
+        yield stack.enter_context(in_front(programs, folder, replicas, certificate))
+
+
+@contextmanager
+def in_front(
+    programs: dict[str, Program], folder: Path, replicas: list[Replica], certificate: Path
+) -> Iterator[Stack]:
+    """Run proxies in front of replicas, in folders of their names."""
+    ports = [replica.port for replica in replicas]
+    with ExitStack() as stack:
         fronts = {}
-        for program in PROGRAMS:
-            fronts[program.name] = front = Front(program, folder, ports, certificate)
+        for name, program in programs.items():
+            fronts[name] = front = Front(program, folder / name, ports, certificate)
             stack.callback(front.end)
         for front in fronts.values():
             front.wait()

@@ -12,7 +12,7 @@ from tests.e2e.process import write_dockfile
 from tests.guide.pages import page, read
 from tests.proxies.caller import calling
 from tests.proxies.programs import PROGRAMS, Front, Program
-from tests.proxies.stack import AGENT, Replica, Stack, make_certificate
+from tests.proxies.stack import AGENT, Replica, Stack, in_front, make_certificate
 from tests.proxies.test_transports import check_live
 
 CERTIFICATE = "/etc/ssl/writer.pem"
@@ -24,7 +24,7 @@ proxy_ssl_verify on;
 proxy_ssl_name writer.internal;
 """,
     "haproxy": """\
- check inter 2s ssl verify required ca-file /etc/ssl/writer.pem sni str(writer.internal)
+ fall 2 ssl verify required ca-file /etc/ssl/writer.pem sni str(writer.internal)
 """,
     "caddy": """\
     transport http {
@@ -35,7 +35,7 @@ proxy_ssl_name writer.internal;
 }
 REPLACED = {
     "nginx": "proxy_pass http://replicas;\n",
-    "haproxy": " check inter 2s\n",
+    "haproxy": " fall 2 # no more requests go to a replica that ends, after 1.5 s\n",
     "caddy": "lb_policy least_conn\n",
 }
 
@@ -51,14 +51,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         replica = Replica(dockfile, certificate)
         stack.callback(replica.end)
         replica.wait()
-        fronts = {}
-        for program in PROGRAMS:
-            front = Front(_with_tls(program), folder, [replica.port] * 2, certificate)
-            fronts[program.name] = front
-            stack.callback(front.end)
-        for front in fronts.values():
-            front.wait()
-        yield Stack([replica], fronts, certificate)
+        programs = {program.name: _with_tls(program) for program in PROGRAMS}
+        yield stack.enter_context(in_front(programs, folder, [replica], certificate))
 
 
 def _with_tls(program: Program) -> Program:

@@ -129,8 +129,7 @@ async def follow(
         with suppress(*CUT):
             async with TRANSPORTS[transport](caller, run_id, **query) as stream:
                 async for each in stream:
-                    if each.type != "heartbeat":
-                        events.append(each.data)
+                    events += of_agent([each])
                     if each.type == "token" and not cuts:
                         await begun.wait()
                     if each.type == "complete":
