@@ -11,6 +11,7 @@ from dockrion.events import CUSTOM_PREFIX, TERMINAL, Entry
 from dockrion.webhooks.signing import Secret
 
 CALLER = "caller"  # the name of a run's own target
+_STATE_CHANGES = TERMINAL | {"started", "input_requested", "input_received"}
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -32,7 +33,8 @@ class Targets:
 
     Args:
         listed: URL, secret and types of events of each target of the Dockfile.
-        caller_secret: Signs what callers' URLs get, which is how their run ends; None if they may name none.
+        caller_secret: Signs what callers' URLs get, which is how their run ends, and of push notifications
+            of A2A also how its state changes before; None if they may name none.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Targets:
         """Return which events of a batch go to whom; see `Copying`."""
         if run.unlisted:
             return []
-        copies = []
+        copies, of_caller = [], frozenset[str]()
+        if self._callers and run.webhook_url is not None:
+            of_caller = _STATE_CHANGES if "#" in run.webhook_url else TERMINAL
         for entry in entries:
             names = self._by_type.get(entry.type)
             if names is None:
                 names = self._of_any_custom if entry.type.startswith(CUSTOM_PREFIX) else ()
-            if self._callers and run.webhook_url is not None and entry.type in TERMINAL:
+            if entry.type in of_caller:
                 names = (*names, CALLER)
             if names:
                 copies.append(Copy(entry, names))

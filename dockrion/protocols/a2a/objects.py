@@ -63,10 +63,14 @@ class Writer(msgspec.Struct, frozen=True):
 
     def status_update(self, status: Status) -> bytes:
         """Return the response with which a stream tells a status."""
-        update = self._of_task() | {"status": self._status(status)}
+        update = self.update_of(status)
         if self.version == "0.3":
             update["final"] = status.state in ENDED or status.state == "input-required"
-        return self._response("statusUpdate", "status-update", update | _metadata(status))
+        return self._response("statusUpdate", "status-update", update)
+
+    def update_of(self, status: Status) -> Object:
+        """Return the update that tells a status, in version 1.0."""
+        return self._of_task() | {"status": self._status(status)} | _metadata(status)
 
     def output_update(self, output: bytes) -> bytes:
         """Return the response with which a stream shows the agent's output, JSON."""

@@ -1,4 +1,4 @@
-"""Push notifications: the end of a task, told to a URL that the client has named.
+"""Push notifications: changes of a task's state, told to a URL that the client has named.
 
 They are webhooks to callers' URLs. What their body and headers need is kept in the URL's fragment, which is
 never sent, and which no caller can write: the service refuses URLs with one.
@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from dockrion.events import Entry
 from dockrion.protocols.a2a.encoder import TaskEncoder
-from dockrion.protocols.a2a.objects import Object, TaskIds, Version, Writer
+from dockrion.protocols.a2a.objects import ENDED, Object, TaskIds, Version, Writer
 from dockrion.protocols.a2a.updates import StreamState, UpdateOptions
 
 _MARK = "#a2a="
@@ -63,13 +63,16 @@ class Push(msgspec.Struct, frozen=True, omit_defaults=True):
         return headers
 
     def body(self, task_id: str, entry: Entry) -> bytes:
-        """Return the body that tells how a task has ended, by its last event alone."""
+        """Return the body that tells the state of a task after an event, by that event alone."""
         writer = Writer(self.version, TaskIds(task_id, self.context_id or task_id))
         encoder = TaskEncoder(UpdateOptions(task_id, self.output_path))
         start = msgspec.structs.replace(encoder.start(), stream=StreamState(incomplete=True))
         _, task = encoder.encode(start, (entry,))
-        shown = task.task(writer)
-        return msgspec.json.encode({"task": shown} if self.version == "1.0" else writer.result(shown))
+        if self.version == "0.3":
+            return msgspec.json.encode(writer.result(task.task(writer)))
+        if task.status.state in ENDED:
+            return msgspec.json.encode({"task": task.task(writer)})
+        return msgspec.json.encode({"statusUpdate": writer.update_of(task.status)})
 
     def written(self, task_id: str, version: Version) -> Object:
         """Return the configuration as clients of a version read it, without credentials."""

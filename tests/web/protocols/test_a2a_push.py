@@ -15,6 +15,7 @@ from a2a.types import (
 from a2a.utils.errors import InvalidParamsError, UnsupportedOperationError
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from dockrion import StreamContext
 from dockrion.protocols.a2a.objects import Version
 from tests.conftest import Serve
 from tests.protocols.a2a.tasks import kind_of
@@ -49,11 +50,12 @@ def pushed(text: str, url: str) -> Any:
 async def test_end_of_a_task_is_told(serve: Serve, receiver: Receiver, version: Version) -> None:
     served = await serve(forecasts, expose=A2A, webhooks=HOSTS)
     async with sdk(served, version) as client:
-        for number, text in enumerate(("rain", "fail"), 1):
+        for number, text in ((2, "rain"), (4, "fail")):
             updates = await received(client.send_message(pushed(text, receiver.url)))
             task_id = updates[0]["task"]["id"]
             await receiver.wait_for(number)
             body, headers = receiver.received[-1], receiver.headers[-1]
+            assert states_of(receiver)[-2] == ("working", task_id)
             assert headers["X-A2A-Notification-Token"] == "token-1"
             assert headers["Authorization"] == "Bearer of the receiver"
             if version == "1.0":
@@ -79,6 +81,36 @@ async def test_end_of_a_task_is_told(serve: Serve, receiver: Receiver, version: 
                 ListTaskPushNotificationConfigsRequest(task_id=task_id)
             )
             assert MessageToDict(listed)["configs"] == [config]
+
+
+def states_of(receiver: Receiver) -> list[Any]:
+    """Return the states that a receiver was told, each with its task."""
+    told: list[Any] = []
+    for body in receiver.received:
+        kind, value = kind_of(body)
+        if kind == "status-update":
+            ParseDict(body, StreamResponse())
+        state = value["status"]["state"].removeprefix("TASK_STATE_").lower().replace("_", "-")
+        told.append((state, value.get("taskId", value.get("id"))))
+    return told
+
+
+@EVERY_VERSION
+async def test_question_is_told_and_answered(serve: Serve, receiver: Receiver, version: Version) -> None:
+    async def asks(_: Any, context: StreamContext) -> str:
+        await context.emit_token("Hm.")
+        return str(await context.ask("Well?"))
+
+    served = await serve(asks, expose=A2A, webhooks=HOSTS)
+    async with sdk(served, version, streaming=False) as client:
+        (found,) = await received(client.send_message(pushed("rain", receiver.url)))
+        await receiver.wait_for(2)
+        _, asked = kind_of(receiver.received[-1])
+        assert asked["status"]["message"]["parts"][0]["text"] == "Well?"
+        await received(client.send_message(asking("yes", task_id=found["task"]["id"])))
+        await receiver.wait_for(4)
+    states = ["working", "input-required", "working", "completed"]
+    assert states_of(receiver) == [(state, found["task"]["id"]) for state in states]
 
 
 @EVERY_VERSION

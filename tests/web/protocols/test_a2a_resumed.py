@@ -1,6 +1,7 @@
 """Tasks whose clients come and go: cut at every frame, watched from other replicas, answered there."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -34,6 +35,11 @@ def subscription(task_id: str, version: Any = "1.0") -> dict[str, Any]:
     return call("SubscribeToTask", {"id": task_id}, version)
 
 
+async def posted_or_streamed(served: Served, body: dict[str, Any]) -> bytes:
+    async with served.client.post("/a2a", json=body) as response:
+        return await response.read()
+
+
 async def begun(served: Served, frames: int, version: Any = "1.0") -> tuple[str, bytes]:
     """Begin a task, and leave after so many frames; return its id and the frames."""
     body = call("SendStreamingMessage", message(), version)
@@ -58,9 +64,12 @@ async def test_stream_cut_after_every_frame_goes_on_at_another_replica(serve: Se
         done = folded({}, results_of(before + rest))
         assert (done["artifacts"], state_of(done)) == (task["artifacts"], state_of(task))
         assert len(messages_of(before + rest)) == count
-        again = await streamed(there, subscription(task_id, version))
-        assert kinds_of(again) == ["task"]
-        assert folded({}, results_of(again)) == done
+        again = await posted_or_streamed(there, subscription(task_id, version))
+        if version == "1.0":
+            assert json.loads(again)["error"]["code"] == -32004
+        else:
+            assert kinds_of(again) == ["task"]
+            assert folded({}, results_of(again)) == done
 
 
 @EVERY_BACKEND
@@ -68,11 +77,12 @@ async def test_watchers_of_an_agent_at_work(serve: Serve) -> None:
     here, there = await pair(serve, agent := Waits())
     task_id, before = await begun(here, 3)
     last = messages_of(before)[-1].id or ""
+    open_streams = there.service.metrics.requests.open_streams
+    await wait_until(lambda: gauge(open_streams) == 0)
     watching = [
         asyncio.create_task(streamed(there, subscription(task_id), headers=headers))
         for headers in ({}, {"Last-Event-ID": last}, {"Last-Event-ID": "99"})
     ]
-    open_streams = there.service.metrics.requests.open_streams
     await wait_until(lambda: gauge(open_streams) == len(watching))
     agent.go.set()
     snapshot, missed, of_another_run = await asyncio.gather(*watching)
@@ -123,10 +133,13 @@ async def test_answer_of_a_client_that_names_its_last_frame_is_followed_by_the_n
 async def test_subscription_names_the_place_where_it_begins(serve: Serve) -> None:
     served, _ = await pair(serve, agent := Waits())
     task_id, _ = await begun(served, 3)
+    open_streams = served.service.metrics.requests.open_streams
+    await wait_until(lambda: gauge(open_streams) == 0)
     watching = asyncio.create_task(streamed(served, subscription(task_id)))
-    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
+    await wait_until(lambda: gauge(open_streams) == 1)
     agent.go.set()
     opening, *rest = messages_of(await watching)
+    await served.finished(task_id)
     missed = await streamed(served, subscription(task_id), headers={"Last-Event-ID": opening.id or ""})
     assert messages_of(missed) == rest
 
@@ -178,13 +191,13 @@ async def test_what_is_no_longer_stored_is_said_and_the_reply_comes_from_the_out
     served, _ = await pair(serve, counts, streaming={"redis": {"max_events_per_run": 10}})
     run_id = await served.start()
     await served.finished(run_id)
-    for headers in ({}, {"Last-Event-ID": "3.1"}):
-        results = results_of(await streamed(served, subscription(run_id), headers=headers))
+    for version, headers in (("0.3", {}), ("1.0", {"Last-Event-ID": "3.1"})):
+        results = results_of(await streamed(served, subscription(run_id, version), headers=headers))
         if headers:
             assert results[0]["statusUpdate"]["metadata"]["dockrion"]["type"] == "gap"
             assert results[1]["artifactUpdate"]["artifact"]["parts"] == [{"text": "all of it"}]
         else:
-            assert results[0]["task"]["artifacts"][0]["parts"] == [{"text": "all of it"}]
+            assert results[0]["artifacts"][0]["parts"] == [{"kind": "text", "text": "all of it"}]
 
 
 async def test_run_that_was_started_elsewhere_is_a_task(serve: Serve) -> None:

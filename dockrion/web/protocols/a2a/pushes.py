@@ -1,4 +1,4 @@
-"""Push notifications of A2A: where clients want to be told how their tasks end."""
+"""Push notifications of A2A: where clients want to be told how the states of their tasks change."""
 
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:  # webhooks are loaded only if the Dockfile has some
 
 
 async def get_push(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
-    """Return where the end of a task is told."""
+    """Return where the states of a task are told."""
     task_id, push = await _push_of(request, rpc)
     if push is None:
-        raise RpcError(errors.TASK_NOT_FOUND, "the end of this task is told nowhere")
+        raise RpcError(errors.TASK_NOT_FOUND, "this task has no push notifications")
     return json_response(result_response(rpc.response_id, push.written(task_id, version)))
 
 
@@ -46,7 +46,7 @@ def unchangeable() -> RpcError:
 
 
 def webhook_url_of(request: web.Request, params: SendParams, version: Version) -> str | None:
-    """Return where the client wants to be told how its task ends, None for nowhere."""
+    """Return where the client wants to be told of its task, None for nowhere."""
     if (config := params.options.push) is None:
         return None
     try:

@@ -113,6 +113,8 @@ async def subscribe(request: web.Request, rpc: Request, version: Version) -> web
     """Stream what follows in a task."""
     cursor = _cursor(request)
     run = await readable_task(request, params_of(rpc, TaskParams).id)
+    if run.finished and cursor is None and version == "1.0":  # specification 1.0, 3.1.6
+        raise RpcError(errors.UNSUPPORTED_OPERATION, "this task has ended; get it with GetTask")
     answered = await questions.last_answered(request.app[SERVICE].backend, run)
     encoder, ref = _encoder(request, run, rpc, version, answered), run.ref
     resumption = await _resumption(request, run, encoder, cursor)
