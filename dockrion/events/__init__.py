@@ -10,6 +10,7 @@ from dockrion.events.encoding import Entry as Entry
 from dockrion.events.encoding import encode as encode
 from dockrion.events.encoding import encode_heartbeat as encode_heartbeat
 from dockrion.events.encoding import own_fields as own_fields
+from dockrion.events.encoding import timestamp_and_own_fields as timestamp_and_own_fields
 from dockrion.events.filter import PRESETS as PRESETS
 from dockrion.events.filter import EventFilter as EventFilter
 from dockrion.events.types import COMMON_FIELDS as COMMON_FIELDS

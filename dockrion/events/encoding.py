@@ -70,8 +70,14 @@ def own_fields(data: bytes) -> bytes:
     Args:
         data: The event as `encode` writes it: the common fields first, and no quote in a timestamp.
     """
-    end_of_timestamp = data.index(b'"', data.index(_TIMESTAMP) + len(_TIMESTAMP))
-    return b"{" + data[end_of_timestamp + 1 :].removeprefix(b",")
+    return timestamp_and_own_fields(data)[1]
+
+
+def timestamp_and_own_fields(data: bytes) -> tuple[bytes, bytes]:
+    """Return an event's timestamp as JSON, and its own fields; see `own_fields`."""
+    begin = data.index(_TIMESTAMP) + len(_TIMESTAMP)
+    end = data.index(b'"', begin) + 1
+    return data[begin - 1 : end], b"{" + data[end:].removeprefix(b",")
 
 
 def encode_heartbeat(run_id: str, sequence: int, unique: str) -> bytes:

@@ -15,6 +15,7 @@ METADATA = "dockrion"  # the field of `metadata` that has the event of the run's
 _REPLY, _OUTPUT = "reply", "output"  # ids of artifacts
 _REMEMBERED = 256  # streams that are written at a time
 Object = dict[str, Any]
+_PLACE = b"\0"  # of a value in a format; no JSON has this byte
 _encode = msgspec.json.Encoder().encode
 
 
@@ -30,21 +31,21 @@ class TaskIds(msgspec.Struct, frozen=True):
     context_id: str
 
 
-class Status(msgspec.Struct, frozen=True):
+class Status(msgspec.Struct, frozen=True, gc=False):
     """A task's status.
 
     Attributes:
         state: The state.
         timestamp: Since when, as JSON.
         message: What the agent says about it, as JSON; None for nothing.
-        message_id: The id of that message.
+        message_id: The id of that message, as JSON.
         event: The event of the log that says it, as JSON; None if none does.
     """
 
     state: TaskState
     timestamp: bytes | None = None
     message: bytes | None = None
-    message_id: str = ""
+    message_id: bytes = b'""'
     event: bytes | None = None
 
 
@@ -67,6 +68,14 @@ class Writer(msgspec.Struct, frozen=True):
         if self.version == "0.3":
             update["final"] = status.state in ENDED or status.state == "input-required"
         return self._response("statusUpdate", "status-update", update)
+
+    def status_format(self, state: TaskState, *, has_message: bool) -> bytes:
+        """Return the format of frames with statuses that events tell.
+
+        Its arguments are the sequence of the event, the frame's number, with a message its id and the
+        message, the timestamp and the event.
+        """
+        return _status_format(self, state, has_message)
 
     def update_of(self, status: Status) -> Object:
         """Return the update that tells a status, in version 1.0."""
@@ -117,7 +126,7 @@ class Writer(msgspec.Struct, frozen=True):
             name = state_in_1_0(status.state)
         written: Object = {"state": name}
         if status.message is not None:
-            message: Object = {"messageId": status.message_id, **self._of_task()}
+            message: Object = {"messageId": msgspec.Raw(status.message_id), **self._of_task()}
             message |= {"parts": [self._text_part(status.message)]}
             message |= (
                 {"role": "ROLE_AGENT"} if self.version == "1.0" else {"role": "agent", "kind": "message"}
@@ -172,6 +181,13 @@ def _reply_format(writer: Writer, append: bool) -> bytes:
         b'"text"'
     )
     return text_format(before, after)
+
+
+@lru_cache(_REMEMBERED)
+def _status_format(writer: Writer, state: TaskState, has_message: bool) -> bytes:
+    message = _PLACE if has_message else None
+    response = writer.status_update(Status(state, _PLACE, message, _PLACE, _PLACE))
+    return b"id: %%d.%%d\ndata: %b\n\n" % response.replace(b"%", b"%%").replace(_PLACE, b"%b")
 
 
 def _metadata(status: Status) -> Object:

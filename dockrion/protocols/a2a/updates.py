@@ -70,11 +70,7 @@ class UpdateOptions(msgspec.Struct, frozen=True):
     answered: int = 0
 
 
-class _Fields(msgspec.Struct):
-    timestamp: msgspec.Raw
-
-
-class _OfSource(_Fields):
+class _OfSource(msgspec.Struct):
     message_id: str = ""
     source: str = ""
 
@@ -84,30 +80,30 @@ class _Message(_OfSource, kw_only=True):
     content: msgspec.Raw
 
 
-class _Progress(_Fields):
+class _Progress(msgspec.Struct):
     step: str
     message: str | None = None
 
 
-class _Started(_Fields):
+class _Started(msgspec.Struct):
     attempt: int = 1
 
 
-class _Question(_Fields):
+class _Question(msgspec.Struct):
     prompt: msgspec.Raw
 
 
-class _Complete(_Fields):
+class _Complete(msgspec.Struct):
     output: msgspec.Raw
     latency_seconds: float
     metadata: msgspec.Raw
 
 
-class _Error(_Fields):
+class _Error(msgspec.Struct):
     error: msgspec.Raw
 
 
-class _Cancelled(_Fields):
+class _Cancelled(msgspec.Struct):
     reason: str | None = None
 
 
@@ -195,11 +191,11 @@ class Updates:
 
     def _progress(self, entry: Entry) -> Iterator[Update]:
         progress = msgspec.json.decode(entry.data, type=_Progress)
-        yield self._status("working", entry, progress.timestamp, _encode(progress.message or progress.step))
+        yield self._status("working", entry, _encode(progress.message or progress.step))
 
     def _question(self, entry: Entry) -> Iterator[Update]:
         question = msgspec.json.decode(entry.data, type=_Question)
-        yield self._status("input-required", entry, question.timestamp, bytes(question.prompt))
+        yield self._status("input-required", entry, bytes(question.prompt))
         self._change(ended=entry.sequence > self._options.answered)
 
     def _complete(self, entry: Entry) -> Iterator[Update]:
@@ -217,30 +213,28 @@ class Updates:
             "metadata": complete.metadata,
         }
         lost = _encode(INCOMPLETE) if state.incomplete and output == _NULL else None
-        status = self._status("completed", entry, complete.timestamp, lost)
+        status = self._status("completed", entry, lost)
         yield msgspec.structs.replace(status, event=_encode(event))
 
     def _error(self, entry: Entry) -> Iterator[Update]:
         error = msgspec.json.decode(entry.data, type=_Error)
-        yield self._status("failed", entry, error.timestamp, bytes(error.error))
+        yield self._status("failed", entry, bytes(error.error))
 
     def _cancelled(self, entry: Entry) -> Iterator[Update]:
         cancelled = msgspec.json.decode(entry.data, type=_Cancelled)
         reason = None if cancelled.reason is None else _encode(cancelled.reason)
-        yield self._status("canceled", entry, cancelled.timestamp, reason)
+        yield self._status("canceled", entry, reason)
 
     def _other(self, entry: Entry) -> Iterator[Update]:
-        yield self._status("working", entry, msgspec.json.decode(entry.data, type=_Fields).timestamp)
+        yield self._status("working", entry)
 
     def _heartbeat(self, _entry: Entry) -> Iterator[Update]:
         yield from ()
 
-    def _status(
-        self, state: TaskState, entry: Entry, timestamp: msgspec.Raw, message: bytes | None = None
-    ) -> Status:
-        message_id = f"{self._options.task_id}:{entry.sequence}"
-        event = _event(entry.type, events.own_fields(entry.data))
-        return Status(state, bytes(timestamp), message, message_id, event)
+    def _status(self, state: TaskState, entry: Entry, message: bytes | None = None) -> Status:
+        message_id = b'"%b:%d"' % (self._options.task_id.encode(), entry.sequence)
+        timestamp, own_fields = events.timestamp_and_own_fields(entry.data)
+        return Status(state, timestamp, message, message_id, _event(entry.type, own_fields))
 
     def _change(self, **fields: object) -> None:
         self.state = msgspec.structs.replace(self.state, **fields)
