@@ -1,5 +1,6 @@
 """Reader of A2A's responses: a task of the other server becomes a part of our run."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -45,6 +46,7 @@ _FAILURES = {
 _AT_WORK = frozenset({"submitted", "working", "unspecified", "unknown"})
 _SHORTEST = 0.001  # seconds to answer a question that has expired
 _REMEMBERED = 4096  # statuses that are recognized when they are told again
+_SENDABLE = re.compile(r"[!-~]{1,256}")  # ids of frames that can be sent back in a header
 _Parts = Iterator[Part]
 # What a request was for: a message that begins a task, one that answers what it asks, what follows in it, or
 # the task as it is.
@@ -81,7 +83,8 @@ class A2aReader:
             check_size(len(self._body))
             return
         for message in self._decoder.feed(data):
-            self._last_id = message.last_event_id or self._last_id
+            if last_id := message.last_event_id:
+                self._last_id = last_id if _SENDABLE.fullmatch(last_id) else ""
             yield from self._read(message.data)
         check_size(self._decoder.pending)
 

@@ -286,3 +286,18 @@ async def test_a_cancel_ends_the_wait_for_the_next_connection(monkeypatch: pytes
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
     assert methods(made) == ["SendStreamingMessage", "CancelTask"]
+
+
+@pytest.mark.parametrize("frame_id", [b"7", b"\x01", b" 7", b"\xc3\xa9", b"x" * 257], ids=repr)
+async def test_only_ids_that_fit_in_a_header_are_sent_back(frame_id: bytes) -> None:
+    async def tell(request: ReceivedRequest, wire: Wire) -> None:
+        await wire.begin(SSE)
+        if request.json["method"] == "SubscribeToTask":
+            await wire.send(stream(task("COMPLETED")))
+        else:
+            await wire.send(b"id: " + frame_id + b"\n" + stream(task()))
+        wire.close()
+
+    async with served(tell, **A2A) as (runs, made):
+        assert (await runs.run(PAYLOAD)).output is None
+    assert made.requests[1].headers.get("last-event-id") == ("7" if frame_id == b"7" else None)
