@@ -25,7 +25,7 @@ class Authentication(msgspec.Struct, frozen=True, omit_defaults=True):
     """How the receiver knows the service: one scheme; version 0.3 has a list, of which the first is taken."""
 
     scheme: _Visible | None = None
-    schemes: list[_Visible] = []
+    schemes: Annotated[list[_Visible], Meta(max_length=16)] = []
     credentials: _Credentials | None = None
 
 

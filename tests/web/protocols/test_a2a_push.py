@@ -137,7 +137,11 @@ async def test_push_notifications_that_are_not_possible(
 
 async def test_headers_of_clients_are_checked(serve: Serve, receiver: Receiver) -> None:
     served = await serve(forecasts, expose=A2A, webhooks=HOSTS)
-    for wrong in ({"token": "a\r\nHost: x"}, {"authentication": {"scheme": "B\n", "credentials": "x"}}):
+    for wrong in (
+        {"token": "a\r\nHost: x"},
+        {"authentication": {"scheme": "B\n", "credentials": "x"}},
+        {"authentication": {"schemes": ["Bearer"] * 17}},
+    ):
         config = {"url": receiver.url, **wrong}
         params = message() | {"configuration": {"taskPushNotificationConfig": config}}
         refused = await posted(served, call("SendMessage", params))
