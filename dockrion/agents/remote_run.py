@@ -36,6 +36,7 @@ from dockrion.runs.session import RunSession
 _logger = logging.getLogger(__name__)
 STOP_TIMEOUT = 3.0
 _COMPRESSED = "the agent process's response is compressed, though that was not accepted"
+_MAX_UNANSWERED = 100
 _ERROR_BODY_BYTES = 4096
 _ERROR_BODY_TIMEOUT = 2.0
 _END_TIMEOUT = 0.02
@@ -104,8 +105,13 @@ class RemoteRun:
         """Return the outcome of the agent's work."""
         protocol = self._server.protocol
         request = _Request(protocol.body(self._call, self._session.run_id), protocol.reader_for)
+        unanswered = 0  # times that the agent has asked since the last answer
         while isinstance(result := await self._exchange(request), Interruption):
-            request = request.followed_by(result, await _ask(result, self._session))
+            answers = await _ask(result, self._session)
+            unanswered = 0 if answers else unanswered + (answers is None)
+            if unanswered > _MAX_UNANSWERED:
+                raise ProtocolError("the agent's server asks again and again what nobody answers")
+            request = request.followed_by(result, answers)
         return result
 
     async def request_stop(self) -> None:

@@ -263,6 +263,13 @@ async def test_a_question_that_nobody_answers_is_cancelled() -> None:
     assert [each.status for each in after.resume] == ["cancelled"]
 
 
+async def test_a_server_that_asks_forever_is_a_protocol_error() -> None:
+    asked = stream(STARTED, interrupt(message="Book?", expires_at="2020-01-01T00:00:00Z"))
+    async with served(asking(*[asked] * 101), **AG_UI) as (runs, made):
+        ended = await runs.run(PAYLOAD)
+    assert (ended.code, made.posts) == ("AGENT_PROTOCOL_ERROR", 101)
+
+
 async def test_a_cancel_closes_the_connection() -> None:
     left = asyncio.Event()
 
