@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import stat
 from asyncio.sslproto import SSLProtocol
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dockrion.logs import log
 
 _logger = logging.getLogger(__name__)
 _RECORD_BYTES = 16 * 1024  # the most that is encrypted as one (RFC 8446, 5.1)
+_MAX_FILE_BYTES = 1024 * 1024
 _IS_CERTIFICATE = b"CERTIFICATE-----"
 
 
@@ -84,9 +86,22 @@ def shrink_buffers() -> None:
 
 
 def _check_readable(field: str, path: Path) -> None:
-    """Check that a file can be read: the error of OpenSSL would not say which one cannot."""
+    """Check that a file can be read, and that this has an end.
+
+    The error of OpenSSL would not say which file cannot be read, and it reads devices and pipes, too.
+
+    Raises:
+        StartError: It cannot.
+    """
     try:
-        with path.open("rb"):
-            pass
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            reason = "it is no regular file"
+        elif status.st_size > _MAX_FILE_BYTES:
+            reason = "it is larger than 1 MiB"
+        else:
+            with path.open("rb"):
+                return
     except OSError as error:
-        raise StartError(f"expose.tls.{field}: cannot read {path}: {error.strerror}") from error
+        reason = error.strerror or str(error)
+    raise StartError(f"expose.tls.{field}: cannot read {path}: {reason}")

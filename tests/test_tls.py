@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import ssl
 from asyncio.sslproto import SSLProtocol
@@ -63,6 +64,21 @@ def _directory(folder: Path) -> None:
     (folder / "key.pem").mkdir()
 
 
+def _device(folder: Path) -> None:
+    (folder / "certificate.pem").unlink()
+    (folder / "certificate.pem").symlink_to("/dev/zero")
+
+
+def _pipe(folder: Path) -> None:
+    (folder / "key.pem").unlink()
+    os.mkfifo(folder / "key.pem")
+
+
+def _large(folder: Path) -> None:
+    with (folder / "key.pem").open("ab") as file:
+        file.truncate(2**20 + 1)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no certificate": (
         lambda folder: (folder / "certificate.pem").unlink(),
@@ -72,7 +88,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "key.pem").unlink(),
         "expose.tls.key: cannot read {}/key.pem: No such file or directory",
     ),
-    "directory": (_directory, "expose.tls.key: cannot read {}/key.pem: Is a directory"),
+    "directory": (_directory, "expose.tls.key: cannot read {}/key.pem: it is no regular file"),
+    "device": (_device, "expose.tls.certificate: cannot read {}/certificate.pem: it is no regular file"),
+    "pipe": (_pipe, "expose.tls.key: cannot read {}/key.pem: it is no regular file"),
+    "large": (_large, "expose.tls.key: cannot read {}/key.pem: it is larger than 1 MiB"),
     "empty": (
         lambda folder: (folder / "certificate.pem").write_text(""),
         "expose.tls.certificate: {}/certificate.pem has no certificate in PEM",

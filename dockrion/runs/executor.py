@@ -53,6 +53,7 @@ import msgspec
 from dockrion.backends import Backend
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import TakenRun
+from dockrion.caller import set_current_request
 from dockrion.errors import AppendRefused, BackendError, DockrionError, RunNotFound, ServiceUnavailable
 from dockrion.logs import log
 from dockrion.metrics import RunMetrics
@@ -132,6 +133,7 @@ class Executor:
                 None if it is ended then.
         """
         run.unlisted = record.unlisted
+        set_current_request(call.request)  # at the run's place in its trace, for lines of the log
         try:
             created = await self._create(run, record, job, later_job)
             del later_job  # it refers to the request's body

@@ -5,6 +5,7 @@ import time
 
 import msgspec
 
+from dockrion.caller import working_for
 from dockrion.redaction import Redactor
 from dockrion.runs import outcome
 from dockrion.runs.agent import Agent, Call
@@ -75,7 +76,8 @@ class Invoker:
             run.span.end_or_discard(self._recorder.finished(record, result))
         if isinstance(result, Completed):
             return result, seconds
-        self._recorder.log_end(run_id, result, seconds, text_filter, self._redactor)
+        with working_for(call.request):
+            self._recorder.log_end(run_id, result, seconds, text_filter, self._redactor)
         raise outcome.to_exception(result)
 
     async def _invoke(

@@ -8,6 +8,7 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.run_log import Run
 from dockrion.backends.work_queue import WorkQueue
 from dockrion.background_tasks import BackgroundTasks
+from dockrion.caller import set_current_request
 from dockrion.errors import RunNotFound, ServiceUnavailable
 from dockrion.runs.agent import Call
 from dockrion.runs.job import encode_job
@@ -89,6 +90,7 @@ class QueuedRuns:
 
     async def _enqueue(self, call: Call, record: Run, repeatable: bool) -> None:
         job = encode_job(call)
+        set_current_request(call.request)  # at the run's place in its trace, for lines of the log
         try:
             await self._queue.enqueue(record, job, self._limit)
         except ServiceUnavailable:

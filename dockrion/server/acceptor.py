@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.logs import log
@@ -22,6 +22,7 @@ _logger = logging.getLogger(__name__)
 _ACCEPTED_AT_ONCE = 128
 _PAUSE_SECONDS = 1.0  # the socket stays readable, so that trying at once would burn a core
 _HANDSHAKE_SECONDS = 10.0
+_MAX_HANDSHAKES = 1000  # each takes 71 KiB
 _TLS_END_SECONDS = 2.0  # how long a peer may take to confirm the end
 _QUIET_SECONDS = 60.0  # how long a further failure is not logged
 _MOST_DESCRIPTORS = 65_536  # some programs close every possible descriptor, one by one, when they start
@@ -47,6 +48,9 @@ class Acceptor:
         self._factory = factory
         self._tls = tls
         self._opening = BackgroundTasks()
+        self._handshakes: dict[
+            asyncio.Task[Any], str
+        ] = {}  # the peers of those that have begun, oldest first
         self._resuming: asyncio.TimerHandle | None = None
         self._logged_at = -_QUIET_SECONDS
         self._handshake_logged_at = -_QUIET_SECONDS
@@ -96,6 +100,10 @@ class Acceptor:
     async def _open_tls(
         self, connection: socket.socket, peer: tuple[Any, ...], context: ssl.SSLContext
     ) -> None:
+        handshake = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._handshakes[handshake] = peer[0]
+        if len(self._handshakes) > _MAX_HANDSHAKES:
+            self._end_oldest_handshake()
         try:
             await self._loop.connect_accepted_socket(
                 self._factory,
@@ -107,16 +115,24 @@ class Acceptor:
         except OSError as error:
             connection.close()
             if isinstance(error, ssl.SSLError | ConnectionAbortedError):  # others have left, as probes do
-                self._log_failed_handshake(peer[0], error)
+                reason = error.reason if isinstance(error, ssl.SSLError) else "too slow"
+                self._log_failed_handshake(peer[0], reason)
+        finally:
+            self._handshakes.pop(handshake, None)
 
-    def _log_failed_handshake(self, peer: str, error: OSError) -> None:
+    def _end_oldest_handshake(self) -> None:
+        """Make room for another one: a peer that means it needs less time than those before it had."""
+        oldest = next(iter(self._handshakes))
+        self._log_failed_handshake(self._handshakes.pop(oldest), "too many at once")
+        oldest.cancel()  # which closes its connection
+
+    def _log_failed_handshake(self, peer: str, reason: str) -> None:
         """Log a failed handshake, unless one was logged just now: anybody can cause them."""
         self._failed_handshakes += 1
         now = self._loop.time()
         if now - self._handshake_logged_at < _QUIET_SECONDS:
             return
         self._handshake_logged_at = now
-        reason = error.reason if isinstance(error, ssl.SSLError) else "too slow"
         count, self._failed_handshakes = self._failed_handshakes, 0
         log(_logger, logging.INFO, "TLS handshake failed", client=peer, reason=reason, count=count)
 

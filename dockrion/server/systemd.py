@@ -20,6 +20,7 @@ _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _SEND_SECONDS = 1.0
 _MICROSECONDS = 1_000_000
+_MAX_DIGITS = 18  # longer numbers are slow to read, and Python refuses the longest
 
 
 class NotifyingAnnouncer(Announcer):
@@ -37,6 +38,7 @@ class NotifyingAnnouncer(Announcer):
         self._path = os.environ.pop("NOTIFY_SOCKET")
         self._watchdog_seconds = _watchdog_seconds()
         self._next_sign: asyncio.TimerHandle | None = None
+        self._unheard = False
 
     def listening(self, address: Address, port: int) -> None:
         self._announcer.listening(address, port)
@@ -72,7 +74,11 @@ class NotifyingAnnouncer(Announcer):
                 sending.connect(path)
                 sending.send("\n".join(assignments).encode())
         except OSError as error:
-            log(_logger, logging.WARNING, "systemd not notified", reason=str(error), said=assignments[0])
+            if not self._unheard:  # signs of life would repeat it
+                log(_logger, logging.WARNING, "systemd not notified", reason=str(error), said=assignments[0])
+            self._unheard = True
+        else:
+            self._unheard = False
 
 
 def inherited_sockets() -> list[socket.socket]:
@@ -85,9 +91,8 @@ def inherited_sockets() -> list[socket.socket]:
     os.environ.pop("LISTEN_FDNAMES", None)
     if process != str(os.getpid()):  # they were for a process that started this one
         return []
-    if not (descriptors.isascii() and descriptors.isdigit()):
-        raise StartError(f"LISTEN_FDS: expected a number, got {descriptors!r}")
-    return [_inherited(_FIRST_DESCRIPTOR + number) for number in range(int(descriptors))]
+    count = _parse("LISTEN_FDS", descriptors, "a number")
+    return [_inherited(_FIRST_DESCRIPTOR + number) for number in range(count)]
 
 
 def _inherited(descriptor: int) -> socket.socket:
@@ -117,6 +122,15 @@ def _watchdog_seconds() -> float:
     interval, process = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
     if not interval or process not in ("", str(os.getpid())):
         return 0
-    if not (interval.isascii() and interval.isdigit()):
-        raise StartError(f"WATCHDOG_USEC: expected microseconds, got {interval!r}")
-    return int(interval) / _MICROSECONDS
+    return _parse("WATCHDOG_USEC", interval, "microseconds") / _MICROSECONDS
+
+
+def _parse(variable: str, text: str, expected: str) -> int:
+    """Return the number in a variable.
+
+    Raises:
+        StartError: There is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise StartError(f"{variable}: expected {expected}, got {text!r:.100}")
+    return int(text)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -18,6 +17,7 @@ from dockrion.dockfile.credentials import LangfuseKeys
 from dockrion.dockfile.observability_structs import TracingSpec
 from dockrion.logs import log
 from dockrion.tracing import conventions as names
+from dockrion.tracing.http_session import ExporterSession
 from dockrion.tracing.masking import changed
 
 SCOPE = "dockrion"  # of the spans that this service makes
@@ -27,7 +27,6 @@ _LANGFUSE_PATH = "/api/public/otel/v1/traces"  # https://langfuse.com/integratio
 _LANGFUSE_VERSION = {"x-langfuse-ingestion-version": "4"}  # spans are shown at once
 _STANDARD_VARIABLES = "OTEL_EXPORTER_OTLP_"
 _HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-_MAX_RESPONSE = 64 * 1024  # bytes; a response says at most how many spans were refused
 
 
 class HttpExporter(SpanExporter):
@@ -45,7 +44,7 @@ class HttpExporter(SpanExporter):
         headers: dict[str, str] | None,
         view: Callable[[ReadableSpan], ReadableSpan | None] = lambda span: span,
     ) -> None:
-        self._session = _Session()
+        self._session = ExporterSession()
         self._exporter = OTLPSpanExporter(endpoint, headers=headers, session=self._session)
         self._view = view
         self._closed = False
@@ -136,35 +135,6 @@ def _fields(span: ReadableSpan) -> dict[str, Any]:
     if span.events:
         fields["events"] = [{"name": each.name, **(each.attributes or {})} for each in span.events]
     return fields
-
-
-class _Session(requests.Session):
-    """An HTTP session that follows no redirect and keeps no large response.
-
-    Attributes:
-        unreachable: Whether nobody has accepted the last connection.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stream = True
-        self.unreachable = False
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        try:
-            response = super().send(request, **{**options, "allow_redirects": False})
-        except requests.ConnectionError:
-            self.unreachable = True
-            raise
-        self.unreachable = False
-        length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) <= _MAX_RESPONSE:
-            _ = response.content  # so that the connection can be used again
-        else:
-            response.close()
-        if response.is_redirect:
-            raise requests.TooManyRedirects("it redirects, which is not followed")
-        return response
 
 
 @contextmanager

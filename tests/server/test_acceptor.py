@@ -197,6 +197,30 @@ async def test_slow_handshake_has_an_end_and_delays_nobody(
     assert [vars(record)["fields"]["reason"] for record in caplog.records] == ["too slow"]
 
 
+async def test_oldest_of_too_many_handshakes_is_ended(
+    encrypted: Acceptor,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(acceptor, "_MAX_HANDSHAKES", 3)
+    slow = []
+    for number in range(5):
+        slow.append(asyncio.create_task(received_over(encrypted, b"\x16")))
+        await wait_until(lambda number=number: len(encrypted._opening) == min(number + 1, 3))  # type: ignore[misc]
+    assert [await each for each in slow[:2]] == [b"", b""]
+    await test_connections_are_encrypted(encrypted, tmp_path)
+    assert await slow[2] == b""
+    assert not any(each.done() for each in slow[3:])
+    assert [vars(record)["fields"]["reason"] for record in caplog.records] == ["too many at once"]
+    assert len(encrypted._handshakes) == 2
+    for each in slow[3:]:
+        each.cancel()
+    await wait_until(lambda: not encrypted._opening)
+    assert not encrypted._handshakes
+
+
 async def test_peer_that_leaves_during_the_handshake_is_no_news(
     encrypted: Acceptor, caplog: pytest.LogCaptureFixture
 ) -> None:

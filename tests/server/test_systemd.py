@@ -97,11 +97,29 @@ async def test_another_processs_watchdog_gets_no_signs(
         assert received(receiving) == ["READY=1"]
 
 
-def test_a_malformed_interval_refuses_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ["soon", "9" * 5000])
+def test_a_malformed_interval_refuses_the_start(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/s")
-    monkeypatch.setenv("WATCHDOG_USEC", "soon")
-    with pytest.raises(StartError, match="WATCHDOG_USEC: expected microseconds, got 'soon'"):
+    monkeypatch.setenv("WATCHDOG_USEC", text)
+    with pytest.raises(StartError, match=f"WATCHDOG_USEC: expected microseconds, got '{text[:90]}") as raised:
         NotifyingAnnouncer(Announcer())
+    assert len(str(raised.value)) < 200
+
+
+async def test_a_manager_that_is_away_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "s")
+    monkeypatch.setenv("NOTIFY_SOCKET", path)
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    announcer = NotifyingAnnouncer(Announcer())
+    for _ in range(3):
+        announcer.ready()
+    assert [record.message for record in caplog.records] == ["systemd not notified"]
+    with manager(path):
+        announcer.ready()
+    announcer.ready()
+    assert len(caplog.records) == 2
 
 
 def inherit(monkeypatch: pytest.MonkeyPatch, *sockets: socket.socket, count: str = "") -> None:
@@ -157,6 +175,7 @@ def test_what_is_no_socket_refuses_the_start(monkeypatch: pytest.MonkeyPatch, tm
         inherit(monkeypatch, Mock(fileno=opened.fileno))
         with pytest.raises(StartError, match="of LISTEN_FDS: Socket operation on non-socket"):
             inherited_sockets()
-        inherit(monkeypatch, Mock(fileno=opened.fileno), count="many")
-        with pytest.raises(StartError, match="LISTEN_FDS: expected a number, got 'many'"):
-            inherited_sockets()
+        for count in ("many", "9" * 5000):
+            inherit(monkeypatch, Mock(fileno=opened.fileno), count=count)
+            with pytest.raises(StartError, match=f"LISTEN_FDS: expected a number, got '{count[:90]}"):
+                inherited_sockets()

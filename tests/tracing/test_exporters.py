@@ -6,6 +6,7 @@ import logging
 import time
 from base64 import b64encode
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,35 @@ async def test_an_endless_response_is_not_read(serve: Serve, collector: Collecto
     end_spans()
     await asyncio.wait_for(left.wait(), 5)
     await tracing_of(served).aclose()
+
+
+@pytest.mark.parametrize("begun", [b"X: ", b"Content-Length: 60000\r\n\r\n"], ids=["head", "body"])
+async def test_a_response_that_comes_in_drops_holds_up_no_later_spans(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
+    monkeypatch.setattr(provider, "_FLUSH_SECONDS", 0.1)
+    requests = 0
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        await reader.read(1)
+        requests += 1
+        writer.write(b"HTTP/1.1 200 OK\r\n" + begun)
+        with suppress(ConnectionError):
+            while True:
+                await writer.drain()
+                await asyncio.sleep(0.02)
+                writer.write(b"x")
+
+    async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        served = await serve(observability={"tracing": {"endpoint": f"http://{host}:{port}"}})
+        end_spans()
+        await wait_until(lambda: requests)
+        end_spans()
+        await wait_until(lambda: requests >= 2)
+        await tracing_of(served).aclose()
 
 
 async def test_exports_use_a_connection_again(serve: Serve, collector: Collector) -> None:

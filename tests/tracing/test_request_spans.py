@@ -165,11 +165,12 @@ async def test_lines_of_the_log_have_the_span_they_are_written_in(
         return payload
 
     served = await serve(agent, observability=tracing(collector))
-    await start(served)
-    await wait_until(lambda: len(collector.spans) == 4)
+    await served.finished(await start(served))
+    await wait_until(lambda: len(collector.spans) == 5)
     spans = {span.name: span.span_id for span in collector.spans}
     logged = {line["message"]: line.get("span_id") for line in lines if line.get("trace_id") == TRACE_ID}
-    assert logged["in the run"] == spans[INVOKE]
+    for message in ("run accepted", "run running", "in the run", "run completed"):
+        assert logged[message] == spans[INVOKE]
     assert logged["in the tool"] == spans["execute_tool search"]
     assert logged["in its own span"] == spans["own"]
     assert logged["request"] == spans["POST /runs"]
