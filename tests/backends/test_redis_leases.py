@@ -171,8 +171,9 @@ async def test_the_runs_of_a_paused_replica_that_nobody_reaped_continue(service:
     assert writer.run == await suspect.get(writer.run_id)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 async def test_a_run_that_was_not_reaped_is_found_when_its_owner_really_dies(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
     """The owner writes between a survivor's read of the record and its append."""
     suspect, survivor = await service.replicas(2)
@@ -188,8 +189,11 @@ async def test_a_run_that_was_not_reaped_is_found_when_its_owner_really_dies(
     monkeypatch.setattr(Store, "get", slow)
     async with paused(suspect):
         await wait_until(lambda: writer.run.last_sequence == 3)
-    await some_beats(service, suspect)
-    await service.kill(suspect)
+        if at_once:
+            await service.kill(suspect)
+    if not at_once:
+        await some_beats(service, suspect)
+        await service.kill(suspect)
     await finished(survivor, writer.run_id)
 
 

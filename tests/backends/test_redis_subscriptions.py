@@ -7,13 +7,15 @@ from unittest.mock import patch
 
 import pytest
 
+from dockrion.backends.pages import Page
 from dockrion.backends.redis import RedisBackend
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.subscription import _TRANSITIONS, CommandResult, Registration
 from dockrion.errors import ServiceUnavailable, TooManySubscribers
-from tests.backends.conformance import begin
+from tests.backends.conformance import TIMEOUT_SECONDS, begin, sequences
 from tests.backends.service import Service, reply_lost
+from tests.backends.test_conformance_watch import quiet
 from tests.support import wait_until
 
 
@@ -126,3 +128,30 @@ async def test_a_reader_who_leaves_during_a_renewal_is_removed_by_the_next_if_th
     await subscriptions.renew()
     assert service.readers(run_id) == {}
     assert not subscriptions._subscriptions
+
+
+@pytest.mark.usefixtures("single_beat")
+async def test_a_read_that_began_before_an_append_is_not_shared_with_those_who_come_after(
+    service: Service,
+) -> None:
+    owner, other = await service.replicas(2)
+    writer = await begin(owner, events=1)
+    read, begun, finish = other._store.read, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> Page:
+        page = await read(*arguments)
+        begun.set()
+        await finish.wait()
+        return page
+
+    async with asyncio.timeout(TIMEOUT_SECONDS), other.watch(writer.run_id) as watch:
+        await quiet(watch)
+        position = writer.run_id, 1, 10, watch.incarnation
+        with patch.object(other._store, "read", slow):
+            early = asyncio.create_task(other.read(*position))
+            await begun.wait()
+        await writer.write()
+        assert await watch.wait(TIMEOUT_SECONDS)
+        assert sequences(await other.read(*position)) == [2]
+        finish.set()
+        assert sequences(await early) == []

@@ -1,14 +1,17 @@
 """The event buffer: numbers, encoding, and what it accepts at the end."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from itertools import permutations
+from typing import Any
 
 import msgspec
 import pytest
 
+from dockrion import events
 from dockrion.json_encoding import NotJSON
 from dockrion.runs.event_buffer import (
     BUFFER_EVENTS,
@@ -35,7 +38,17 @@ async def test_an_event_is_stored_as_it_was_encoded(bench: BufferBench) -> None:
     assert datetime.fromisoformat(decoded["timestamp"]).timestamp() == log[0].emitted_at
 
 
-async def test_many_threads_and_the_loop_share_one_numbering(bench: BufferBench) -> None:
+async def test_many_threads_and_the_loop_share_one_numbering(
+    bench: BufferBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = events.encode
+
+    def encode_after_others(*arguments: Any) -> bytes:
+        time.sleep(0)  # gives other threads their turn
+        return encode(*arguments)
+
+    monkeypatch.setattr(events, "encode", encode_after_others)
+
     def emit(name: str) -> None:
         for number in range(500):
             bench.token(f"{name}:{number}")
