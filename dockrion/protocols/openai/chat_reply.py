@@ -9,7 +9,7 @@ from dockrion.errors import AgentPolicyViolation, Gone
 from dockrion.events import Entry
 from dockrion.protocols.conversation import tool_call
 from dockrion.protocols.growing_text import PARAGRAPH
-from dockrion.protocols.openai import event_fields as fields
+from dockrion.protocols.openai import log_events
 from dockrion.protocols.openai.chat_parts import (
     Failed,
     Finished,
@@ -90,7 +90,7 @@ def _started(_: ReplyOptions, state: ReplyState, _data: bytes) -> _Advance:
 
 
 def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    message = fields.decode_message(data)
+    message = log_events.decode_message(data)
     if message.role not in ASSISTANT_ROLES:
         return [], state
     is_shown = state.messages.include(message.message_id, message.source)
@@ -104,19 +104,19 @@ def _message(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
 
 
 def _reasoning(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    return [Pieces("reasoning_content", [bytes(fields.decode_reasoning(data).content)])], state
+    return [Pieces("reasoning_content", [bytes(log_events.decode_reasoning(data).content)])], state
 
 
 def _question(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     """Show a question; whoever answers it does so elsewhere."""
-    prompt = bytes(fields.decode_question(data).prompt)
+    prompt = bytes(log_events.decode_question(data).prompt)
     if prompt == EMPTY_TEXT:
         return [], state
     return _text(state, prompt), replace(state, shown=True, paragraph=True)
 
 
 def _tool_call(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    decoded = fields.decode_tool_call(data)
+    decoded = log_events.decode_tool_call(data)
     arguments = msgspec.json.decode(decoded.arguments_text, type=str)
     call = ToolCall(decoded.tool_call_id, decoded.name, arguments)
     state = replace(state, messages=state.messages.after_tool_call(decoded.source))
@@ -127,35 +127,35 @@ def _tool_call(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advanc
 
 def _tool_result(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
     if state.calls:
-        done = fields.decode_tool_result(data).tool_call_id
+        done = log_events.decode_tool_result(data).tool_call_id
         state = replace(state, calls=tuple(call for call in state.calls if call.id != done))
     return [], state
 
 
 def _complete(options: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    complete = fields.decode_complete(data)
+    complete = log_events.decode_complete(data)
     output, metadata = bytes(complete.output), metadata_of(complete.metadata)
     usage = None if metadata.totals is None else Usage(*msgspec.structs.astuple(metadata.totals))
     if state.calls:
         parts, state = _calls(state, () if options.show_tools else state.calls)
         return [*parts, Finished("tool_calls", usage)], state
-    if state.incomplete and output == fields.NULL:
+    if state.incomplete and output == log_events.NULL:
         return [Failed(Gone.code, INCOMPLETE)], state
     parts = []
-    if not state.replied and output != fields.NULL:
+    if not state.replied and output != log_events.NULL:
         parts = _text(state, output_text(output, options.output))
     return [*parts, Finished(metadata.stop_reason(state.finish_reason), usage)], state
 
 
 def _error(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    error = fields.decode_error(data)
+    error = log_events.decode_error(data)
     if error.code == AgentPolicyViolation.code:
         return [Pieces("refusal", [_encode(error.error)]), Finished("content_filter")], state
     return [Failed(error.code, error.error)], state
 
 
 def _cancelled(_: ReplyOptions, state: ReplyState, data: bytes) -> _Advance:
-    return [Failed(CANCELLED, cancelled_message(fields.decode_cancelled(data).reason))], state
+    return [Failed(CANCELLED, cancelled_message(log_events.decode_cancelled(data).reason))], state
 
 
 _HANDLERS: dict[str, Callable[[ReplyOptions, ReplyState, bytes], _Advance]] = {

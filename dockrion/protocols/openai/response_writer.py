@@ -8,7 +8,7 @@ import msgspec
 from dockrion.errors import AgentPolicyViolation
 from dockrion.events import Entry
 from dockrion.protocols import State
-from dockrion.protocols.openai import event_fields as fields
+from dockrion.protocols.openai import log_events
 from dockrion.protocols.openai.response_frames import Frames, in_json
 from dockrion.protocols.openai.response_items import ItemsWriter
 from dockrion.protocols.openai.response_object import MAX_COUNT, ResponseInfo, Usage
@@ -111,7 +111,7 @@ class ResponseWriter:
 
     def _tokens(self, run: TokenRun) -> None:
         origin = run.origin
-        key = fields.key_of(origin.message_id, origin.source)
+        key = log_events.key_of(origin.message_id, origin.source)
         was_open = self._items.is_message(key)
         if self._write(key, run.contents, is_reasoning=False):
             messages = self._messages.after_token(origin.message_id or "", origin.source or "")
@@ -123,40 +123,40 @@ class ResponseWriter:
             self._finish_reason = origin.finish_reason
 
     def _reasoning(self, entry: Entry) -> None:
-        event = fields.decode_reasoning(entry.data)
+        event = log_events.decode_reasoning(entry.data)
         self._write(event.key, [bytes(event.content)], is_reasoning=True)
 
     def _message(self, entry: Entry) -> None:
-        event = fields.decode_message(entry.data)
+        event = log_events.decode_message(entry.data)
         if event.role not in ASSISTANT_ROLES:
             return
         if not self._messages.include(event.message_id, event.source):
             self._write(event.key, [message_text(bytes(event.content))], is_reasoning=False)
         self._messages = self._messages.after_message(event.message_id, event.source)
         self._items.close_text(event.key)
-        self._items.close_text(fields.key_of("", event.source))
+        self._items.close_text(log_events.key_of("", event.source))
 
     def _question(self, entry: Entry) -> None:
         """Show a question; whoever answers it does so elsewhere."""
         replied = self._items.replied
-        self._write_message(bytes(fields.decode_question(entry.data).prompt))
+        self._write_message(bytes(log_events.decode_question(entry.data).prompt))
         self._items.replied = replied
 
     def _tool_call(self, entry: Entry) -> None:
-        event = fields.decode_tool_call(entry.data)
+        event = log_events.decode_tool_call(entry.data)
         self._messages = self._messages.after_tool_call(event.source)
         self._items.close_text(event.key)
-        self._items.close_text(fields.key_of("", event.source))
+        self._items.close_text(log_events.key_of("", event.source))
         request = ToolRequest(in_json(event.name), event.arguments_text)
         by_client = event.name in self._info.client_tools
         self._items.request(event.tool_call_id, request, by_client=by_client)
 
     def _tool_result(self, entry: Entry) -> None:
-        event = fields.decode_tool_result(entry.data)
-        self._items.end_call(event.tool_call_id, fields.quoted(event.result), is_error=event.is_error)
+        event = log_events.decode_tool_result(entry.data)
+        self._items.end_call(event.tool_call_id, log_events.quoted(event.result), is_error=event.is_error)
 
     def _count_usage(self, entry: Entry) -> None:
-        event = fields.decode_usage(entry.data)
+        event = log_events.decode_usage(entry.data)
         read, written = event.input_tokens or 0, event.output_tokens or 0
         total = read + written if event.total_tokens is None else event.total_tokens
         details = from_json(event.details) or {}
@@ -167,13 +167,13 @@ class ResponseWriter:
         self._usage = Usage(*(min(each, MAX_COUNT) for each in sums))
 
     def _complete(self, entry: Entry) -> None:
-        event = fields.decode_complete(entry.data)
+        event = log_events.decode_complete(entry.data)
         metadata = metadata_of(event.metadata)
         items, output = self._items, bytes(event.output)
         items.close_all(b"completed")
         if self._before.lost:
             items.forget_messages()
-        if not items.hand_over_calls() and not items.replied and output != fields.NULL:
+        if not items.hand_over_calls() and not items.replied and output != log_events.NULL:
             self._write_message(output_text(output, self._info.output_path))
         if (totals := metadata.totals) is not None:  # reported also if the Dockfile filters the events
             self._usage = (self._usage or Usage()).with_totals(totals)
@@ -184,7 +184,7 @@ class ResponseWriter:
             self._end("incomplete", incomplete_details={"reason": reason})
 
     def _error(self, entry: Entry) -> None:
-        event = fields.decode_error(entry.data)
+        event = log_events.decode_error(entry.data)
         self._items.close_all(b"incomplete")
         if event.code == AgentPolicyViolation.code:
             self._end("incomplete", incomplete_details={"reason": _FILTERED})

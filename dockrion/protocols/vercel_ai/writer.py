@@ -8,7 +8,7 @@ import msgspec
 from dockrion.events import CUSTOM_PREFIX, Entry, own_fields
 from dockrion.protocols.reply import ASSISTANT_ROLES, ShownMessages, StopReason, metadata_of, output_text
 from dockrion.protocols.token_runs import TokenRun, grouped, texts_after
-from dockrion.protocols.vercel_ai import chunks, fields
+from dockrion.protocols.vercel_ai import chunks, log_events
 from dockrion.protocols.vercel_ai.chunks import DONE, START_STEP, chunk, json_text
 from dockrion.protocols.vercel_ai.content import chunks_beside_text, text_in
 from dockrion.protocols.vercel_ai.message import MessageWriter
@@ -109,18 +109,18 @@ class EventWriter:
         if not self._message.started:
             self._message.start()
             return
-        event = fields.started_of(entry.data)
+        event = log_events.started_of(entry.data)
         self._shown, self._replied, self._finish_reason = ShownMessages(), False, None
         attempt = {"attempt": event.attempt, "previous": event.previous}
         self._message.finish_step(chunks.data_part(b"attempt", attempt), START_STEP)
 
     def _write_reasoning(self, entry: Entry) -> None:
-        event = fields.reasoning_of(entry.data)
+        event = log_events.reasoning_of(entry.data)
         message_id, source = event.message_id or None, event.source or None
         self._message.write_deltas(b"reasoning", entry.sequence, message_id, source, (bytes(event.content),))
 
     def _write_message(self, entry: Entry) -> None:
-        event = fields.message_of(entry.data)
+        event = log_events.message_of(entry.data)
         if event.role not in ASSISTANT_ROLES:
             return
         message_id, source = event.message_id or None, event.source or None
@@ -146,20 +146,20 @@ class EventWriter:
         self._replied = True
 
     def _write_tool_call(self, entry: Entry) -> None:
-        event = fields.tool_call_of(entry.data)
+        event = log_events.tool_call_of(entry.data)
         source = event.source or None
         self._shown = self._shown.after_tool_call(source or "")
         self._message.close_parts(lambda part: part.source == source)
         self._message.write_call(bytes(event.tool_call_id), bytes(event.name), bytes(event.arguments))
 
     def _write_tool_result(self, entry: Entry) -> None:
-        event = fields.tool_result_of(entry.data)
+        event = log_events.tool_result_of(entry.data)
         name = bytes(event.name) if bytes(event.name) != _NULL else _UNKNOWN_TOOL
         call, result = bytes(event.tool_call_id), bytes(event.result)
         self._message.write_result(call, name, result, is_error=event.is_error)
 
     def _write_usage(self, entry: Entry) -> None:
-        event, before = fields.usage_of(entry.data), self._usage
+        event, before = log_events.usage_of(entry.data), self._usage
         read, written = event.input_tokens or 0, event.output_tokens or 0
         self._usage = UsageTotals(
             before.input_tokens + read,
@@ -174,23 +174,23 @@ class EventWriter:
         """Write an event that has no part of its own in the protocol: its fields, as data of its type."""
         part_id = _PROGRESS if entry.type == "progress" else None
         if entry.type in _ABOUT_QUESTIONS:
-            part_id = bytes(fields.about_question_of(entry.data).request_id)
+            part_id = bytes(log_events.about_question_of(entry.data).request_id)
         name = entry.type.removeprefix(CUSTOM_PREFIX).encode()
         self._message.write(chunks.data_part(name, own_fields(entry.data), part_id))
 
     def _write_complete(self, entry: Entry) -> None:
-        end = fields.end_of(entry.data)
+        end = log_events.end_of(entry.data)
         if not self._replied:
             self._write_text(entry.sequence, output_text(bytes(end.output), self._output_path))
         reason = _FINISH_REASONS[metadata_of(end.metadata).stop_reason(self._finish_reason)]
         self._message.finish_step(chunk(b"finish", finishReason=reason), DONE)
 
     def _write_error(self, entry: Entry) -> None:
-        error = chunk(b"error", errorText=bytes(fields.end_of(entry.data).error))
+        error = chunk(b"error", errorText=bytes(log_events.end_of(entry.data).error))
         self._message.finish_step(error, chunk(b"finish", finishReason=b'"error"'), DONE)
 
     def _write_cancelled(self, entry: Entry) -> None:
-        reason = bytes(fields.end_of(entry.data).reason)
+        reason = bytes(log_events.end_of(entry.data).reason)
         abort = chunk(b"abort") if reason == _NULL else chunk(b"abort", reason=reason)
         self._message.finish_step(abort, DONE)
 

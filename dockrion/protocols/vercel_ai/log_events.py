@@ -1,4 +1,4 @@
-"""The fields of events that matter to the client; what is passed on as it is stays JSON."""
+"""What the encoder reads of the log's events. Values that are only passed on stay JSON."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The fields of events that OpenAI's clients are shown. Texts stay JSON, as they are in the frames."""
+"""What the encoders read of the log's events. Texts stay JSON, as they are in the frames."""
 
 import msgspec
 from msgspec import UnsetType
