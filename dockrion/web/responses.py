@@ -50,9 +50,14 @@ _BY_STATUS: dict[int, type[DockrionError]] = {
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Return a response with a JSON body."""
-    return web.Response(
-        body=_encoder.encode(body), status=status, headers=headers, content_type="application/json"
-    )
+    return encoded_response(_encoder.encode(body), status=status, headers=headers)
+
+
+def encoded_response(
+    body: bytes, *, status: int = 200, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return a response whose body is JSON already."""
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 def error_body(error: DockrionError, redactor: Redactor) -> Failure:

@@ -13,6 +13,7 @@ from dockrion.dockfile import Dockfile
 from dockrion.errors import NotFound, Unauthorized
 from dockrion.openapi.endpoint import Endpoint
 from dockrion.redaction import Redactor
+from dockrion.web.responses import encoded_response
 from dockrion.web.service import SERVICE
 from dockrion.web.trailing_slash import has_trailing_slash, without_slash
 from dockrion.web.urls import prefix_of
@@ -79,12 +80,12 @@ DESCRIPTION = web.AppKey("description", Description)
 
 async def openapi(request: web.Request) -> web.Response:
     document = request.app[DESCRIPTION].openapi(request.app[SERVICE].dockfile, prefix_of(request))
-    return web.Response(body=document, content_type="application/json")
+    return encoded_response(document)
 
 
 async def asyncapi(request: web.Request) -> web.Response:
     document = request.app[DESCRIPTION].asyncapi(request.app[SERVICE].dockfile, prefix_of(request))
-    return web.Response(body=document, content_type="application/json")
+    return encoded_response(document)
 
 
 async def page(request: web.Request) -> web.Response:

@@ -9,8 +9,7 @@ from dockrion.protocols import json_rpc
 from dockrion.protocols.json_rpc import PARSE_ERROR, Id, RpcError
 from dockrion.redaction import Redactor
 from dockrion.web import payloads
-
-_JSON = "application/json"
+from dockrion.web.responses import encoded_response
 
 
 async def read_body(request: web.Request) -> Any:
@@ -25,11 +24,6 @@ async def read_body(request: web.Request) -> Any:
     except InvalidRequest as error:
         raise RpcError(PARSE_ERROR, error.message, {"code": error.code}) from None
     return body
-
-
-def json_response(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """Return the HTTP response that is a message of JSON-RPC."""
-    return web.Response(body=body, status=status, headers=headers, content_type=_JSON)
 
 
 def error_response(
@@ -55,4 +49,4 @@ def error_response(
         redactor.mask(error.message),
         redactor.mask_value(json_rpc.error_data(error)),
     )
-    return json_response(body, status=status or error.status, headers=error.headers)
+    return encoded_response(body, status=status or error.status, headers=error.headers)

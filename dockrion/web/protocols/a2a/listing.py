@@ -15,7 +15,7 @@ from dockrion.protocols.a2a.requests import UNSPECIFIED, ListParams
 from dockrion.protocols.json_rpc import INVALID_PARAMS, Request, RpcError, params_of, result_response
 from dockrion.web.access import owner_filter
 from dockrion.web.protocols.a2a.tasks import task_as_it_is, writer_of
-from dockrion.web.protocols.json_rpc import json_response
+from dockrion.web.responses import encoded_response
 from dockrion.web.service import SERVICE
 
 _MAX_READS = 20  # of the listing of runs, for one page of tasks
@@ -59,7 +59,7 @@ async def list_tasks(request: web.Request, rpc: Request, version: Version) -> we
         "pageSize": page.size,
         "totalSize": len(page.tasks) if counted else _NOT_COUNTED,
     }
-    return json_response(result_response(rpc.response_id, result))
+    return encoded_response(result_response(rpc.response_id, result))
 
 
 class _Page:

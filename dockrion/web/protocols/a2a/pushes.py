@@ -11,7 +11,7 @@ from dockrion.protocols.a2a.push import Push, marked_url, push_of
 from dockrion.protocols.a2a.requests import PushParams, SendParams
 from dockrion.protocols.json_rpc import INVALID_PARAMS, Request, RpcError, params_of, result_response
 from dockrion.web.protocols.a2a.access import owned_task
-from dockrion.web.protocols.json_rpc import json_response
+from dockrion.web.responses import encoded_response
 from dockrion.web.service import SERVICE
 
 if TYPE_CHECKING:  # webhooks are loaded only if the Dockfile has some
@@ -23,7 +23,7 @@ async def get_push(request: web.Request, rpc: Request, version: Version) -> web.
     task_id, push = await _push_of(request, rpc)
     if push is None:
         raise RpcError(errors.TASK_NOT_FOUND, "this task has no push notifications")
-    return json_response(result_response(rpc.response_id, push.written(task_id, version)))
+    return encoded_response(result_response(rpc.response_id, push.written(task_id, version)))
 
 
 async def list_pushes(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
@@ -31,7 +31,7 @@ async def list_pushes(request: web.Request, rpc: Request, version: Version) -> w
     task_id, push = await _push_of(request, rpc)
     configs = [] if push is None else [push.written(task_id, version)]
     result = {"configs": configs} if version == "1.0" else configs
-    return json_response(result_response(rpc.response_id, result))
+    return encoded_response(result_response(rpc.response_id, result))
 
 
 async def refuse_change(request: web.Request, _rpc: Request, _version: Version) -> NoReturn:

@@ -35,10 +35,10 @@ from dockrion.web.payloads import CONFIG
 from dockrion.web.protocols import questions
 from dockrion.web.protocols.a2a.access import owned_task, readable_task
 from dockrion.web.protocols.a2a.pushes import unchangeable, webhook_url_of
-from dockrion.web.protocols.json_rpc import json_response
 from dockrion.web.protocols.resuming import Resumption, resume, stored_state
 from dockrion.web.protocols.starting import start_payload_run
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
+from dockrion.web.responses import encoded_response
 from dockrion.web.service import SERVICE
 
 _CONTEXT = "contextId"  # the field of `Run.protocol` that has what the client calls the conversation
@@ -73,7 +73,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
             request, sent.run, TaskEncoder(options), cancel_on_disconnect=sent.cancel
         )
     writer = writer_of(sent.run, rpc, version)
-    return json_response(writer.task_response(state.task(writer)), headers=sent.headers)
+    return encoded_response(writer.task_response(state.task(writer)), headers=sent.headers)
 
 
 async def stream(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
@@ -187,7 +187,7 @@ async def _answer(request: web.Request, message: Message, task_id: str) -> tuple
 async def _task(request: web.Request, run: Run, rpc: Request, version: Version) -> web.Response:
     writer = writer_of(run, rpc, version)
     task = writer.result(await task_as_it_is(request, run, writer))
-    return json_response(result_response(rpc.response_id, task))
+    return encoded_response(result_response(rpc.response_id, task))
 
 
 async def task_as_it_is(request: web.Request, run: Run, writer: Writer) -> Object:

@@ -24,6 +24,7 @@ from dockrion.protocols.mcp.tool import tool_of
 from dockrion.web.access import INVOKE
 from dockrion.web.protocols import json_rpc
 from dockrion.web.protocols.mcp.calls import call_tool
+from dockrion.web.responses import encoded_response
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE, Service
 
@@ -49,7 +50,7 @@ async def handle(request: web.Request) -> web.StreamResponse:
     if respond is None:
         raise RpcError(METHOD_NOT_FOUND, f"this service has no method {message.method!r:.100}")
     result = respond(request.app[SERVICE], message, form)
-    return json_rpc.json_response(result_response(message.response_id, result))
+    return encoded_response(result_response(message.response_id, result))
 
 
 def respond_to_error(request: web.Request, error: DockrionError) -> web.Response:

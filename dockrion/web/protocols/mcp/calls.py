@@ -24,9 +24,10 @@ from dockrion.protocols.mcp.tool import is_structured, payload_of
 from dockrion.web import idempotency, parameters, payloads
 from dockrion.web.access import RUN_ID
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
-from dockrion.web.protocols import json_rpc, questions
+from dockrion.web.protocols import questions
 from dockrion.web.protocols.resuming import Resumption, resume
 from dockrion.web.protocols.stream import final_state_of_new_run, stream_new_run
+from dockrion.web.responses import encoded_response
 from dockrion.web.run_start import start_run
 from dockrion.web.service import SERVICE
 from dockrion.wire import sse
@@ -88,7 +89,7 @@ class _Call(msgspec.Struct, frozen=True):
             call = await payloads.decoded_call(request, msgspec.json.encode(payload))
         except (InvalidRequest, PolicyViolation, AgentFailed) as error:
             text = service.redactor.mask(refusal_text(error, _MISMATCH))
-            return json_rpc.json_response(result_response(self.id, self.form.failure(text)))
+            return encoded_response(result_response(self.id, self.form.failure(text)))
         run, replayed = await start_run(request, call, key=key, cancel_on_disconnect=cancel)
         answered = await questions.last_answered(service.backend, run) if replayed else 0
         encoder = self._encoder(run, answered)
@@ -154,7 +155,7 @@ class _Call(msgspec.Struct, frozen=True):
         final = await final_state_of_new_run(request, run, encoder, cancel_on_disconnect=cancel)
         if final.response is None:
             raise ServiceUnavailable("this run is no longer stored; send the request again")
-        return json_rpc.json_response(final.response, headers=headers)
+        return encoded_response(final.response, headers=headers)
 
     async def _resumption(self, run: Run, encoder: CallEncoder) -> Resumption:
         """Return where the stream goes on: after the question that is answered."""

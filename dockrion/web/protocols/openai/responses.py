@@ -19,6 +19,7 @@ from dockrion.web.invoke import cancels_on_disconnect, run_headers
 from dockrion.web.protocols.resuming import Resumption, resume, stored_state
 from dockrion.web.protocols.starting import read_request_and_fields, start_conversation_run
 from dockrion.web.protocols.stream import ProtocolStream, final_state_of_new_run, stream_new_run
+from dockrion.web.responses import encoded_response
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE, Service
 from dockrion.web.urls import path_without_root, url_of
@@ -49,7 +50,7 @@ async def create_response(request: web.Request) -> web.StreamResponse:
         return await _response(service, run, headers)
     encoder = _encoder(service, run, after_gap=True)
     state = await final_state_of_new_run(request, run, encoder, cancel_on_disconnect=cancel)
-    return _json(encoder.response(state), headers)
+    return encoded_response(encoder.response(state), headers=headers)
 
 
 async def retrieve_response(request: web.Request) -> web.StreamResponse:
@@ -95,11 +96,7 @@ async def _response(service: Service, run: Run, headers: dict[str, str] | None =
     encoder = _encoder(service, run, after_gap=True)
     async with service.replays:
         state = await stored_state(service.backend, run.ref, encoder)
-        return _json(encoder.response(state), headers)
-
-
-def _json(body: bytes, headers: dict[str, str] | None) -> web.Response:
-    return web.Response(body=body, headers=headers, content_type="application/json")
+        return encoded_response(encoder.response(state), headers=headers)
 
 
 def _encoder(service: Service, run: Run, *, after_gap: bool = False) -> ResponseEncoder:
