@@ -39,8 +39,8 @@ ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides
     "load": {"client", "console", "events", "wire"},
     "terminal": {"console", "dockfile", "logs", "server"},
     "commands": {
-        *("agents", "client", "console", "dockfile", "events", "logs", "metrics", "printed_output", "runs"),
-        *("server", "terminal", "testing", "web"),
+        *("agents", "client", "console", "dockfile", "logs", "metrics", "printed_output", "runs"),
+        *("server", "terminal", "web"),
     },
 }
 EVERYTHING = {"__init__", "__main__", "_compat", "cli"}  # may import everything

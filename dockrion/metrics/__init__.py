@@ -1,6 +1,8 @@
 """Prometheus metrics: those of a service, and how several worker processes share theirs.
 
-Imports `events` and `logs`.
+`service.Metrics` has all metrics and writes their exposition: those of `requests`, `runs`, the `event_loop`
+and the `dependencies`, made by `families`, which knows labels and exemplars. `multiprocess` keeps values in
+files. Import the names below from here. Imports `events` and `logs`.
 """
 
 from dockrion.metrics.dependencies import MemoryStoreMetrics, RedisMetrics, RedisState, WebhookMetrics

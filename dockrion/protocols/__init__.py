@@ -6,9 +6,10 @@ follows from the events before alone. So every reader who begins at the first ev
 every replica, readers at one position share them, and for whoever resumes in the middle the events before
 are encoded without being sent (`dockrion.web.protocols.resuming`).
 
-The protocols share `conversation`, which makes the agent's payload of messages, `reply`, which decides what
-of a run is the reply, and `token_runs`, which reads tokens. Each has a package of its own, imported only if
-the Dockfile names it.
+Each protocol has a package of its own, imported only if the Dockfile names it. They share `conversation`,
+which makes the agent's payload of messages; `reply`, which decides what of a run is the reply, `reply_text`
+and `growing_text`, which collect it; `token_runs`, which reads tokens; `numbered_frames`, whose ids lead back
+to an event; and `json_rpc`. May import `backends`, `dockfile` and `events`; never `web`.
 """
 
 from collections.abc import Sequence

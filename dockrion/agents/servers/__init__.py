@@ -1,4 +1,9 @@
-"""What the server at `agent.url` speaks: Dockrion's own protocol, or that of others (`agent.protocol`)."""
+"""What the server at `agent.url` speaks: Dockrion's own protocol, or that of others (`agent.protocol`).
+
+`protocol_of` returns the `ServerProtocol` that the Dockfile names. Each has a module named after it, which
+writes requests, and one or two that read responses: `openai_readers`, `ag_ui_reader`, `a2a_reader`.
+`recognition` tells them apart where the Dockfile names none. No I/O: `agents.remote` sends what they write.
+"""
 
 from typing import Any, Protocol
 

@@ -2,7 +2,8 @@
 
 A handler, as `openai/chat.py`, reads its request and starts the run with `starting`; from there the request
 is one to `POST /runs`. `stream` writes the run's events to the caller, as an encoder of `dockrion.protocols`
-gives them to it, and `resuming` finds the place where a reader goes on.
+gives them to it, and `resuming` finds the place where a reader goes on. `questions` answers what an agent
+asks, for protocols whose streams end with a question; `json_rpc` is the HTTP of those in JSON-RPC.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""OpenAI's API, below `/v1/`."""
+"""OpenAI's API, below `/v1/`: chat completions, responses, and the agent as a model."""
 
 from dockrion.web.protocols.openai import chat, models, responses
 from dockrion.web.protocols.openai.errors import respond_to_error
