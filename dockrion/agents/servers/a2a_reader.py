@@ -70,7 +70,7 @@ class A2aReader:
         self._streams = self._subscribes = True  # what the server can
         self._task: dict[str, str] = {}  # its `taskId` and `contextId`
         self._artifacts = Artifacts()
-        self._last_id = ""  # of frames
+        self._last_id = ""  # that of the last frame, if it had one
         self._seen: dict[int, None] = {}  # statuses, the oldest first
         self._question = 0  # the last one that was asked, as a status
         self._answer: bytes | None = None  # the request with its answer, until that has arrived
@@ -83,8 +83,8 @@ class A2aReader:
             check_size(len(self._body))
             return
         for message in self._decoder.feed(data):
-            if last_id := message.last_event_id:
-                self._last_id = last_id if _SENDABLE.fullmatch(last_id) else ""
+            frame_id = message.id or ""
+            self._last_id = frame_id if _SENDABLE.fullmatch(frame_id) else ""
             yield from self._read(message.data)
         check_size(self._decoder.pending)
 
@@ -163,7 +163,8 @@ class A2aReader:
         if not (is_first and self._purpose in ("rest", "task")):
             for artifact in artifacts:
                 yield from self._artifacts.add(artifact, append=False)
-            if not (is_first and asks and self._purpose == "answer"):  # the task as it was when it asked
+            may_be_old = is_first and self._purpose == "answer" and self._decoder is not None
+            if not (may_be_old and asks):  # else it is the task as it was when it asked
                 yield from self._updated(task)
             return
         self._repeats = True

@@ -271,6 +271,40 @@ async def test_a_dockrion_that_goes_away_is_no_error() -> None:
     assert asked[1:] == ["SubscribeToTask"] * 2
 
 
+@pytest.mark.parametrize(
+    ("first", "sent"),
+    [(b"id: 7\n", "7"), (b"id: 7\n\nid: 8\n", "8"), (b"", None), (b"id: %b\n" % (b"x" * 300), None)],
+    ids=["one", "last", "none", "long"],
+)
+async def test_the_last_frame_is_named_if_its_id_can_be(first: bytes, sent: str | None) -> None:
+    named: list[str | None] = []
+
+    async def handle(request: ReceivedRequest, wire: Wire) -> None:
+        if request.json["method"] == "SubscribeToTask":
+            named.append(request.headers.get("last-event-id"))
+            await REST(request, wire)
+        else:
+            await sends(first + stream(task("WORKING")))(request, wire)
+
+    async with served(handle, **A2A) as (runs, _):
+        assert (await runs.run(PAYLOAD)).output == "ab"
+    assert named == [sent]
+
+
+async def test_a_server_that_does_not_stream_asks_again() -> None:
+    async def handle(request: ReceivedRequest, wire: Wire) -> None:
+        asked = status("INPUT_REQUIRED", f"Question {len(made.requests)}?")["statusUpdate"]["status"]
+        done = len(made.requests) > 2
+        await says(result={"task": DONE if done else {**DONE, "status": asked}})(request, wire)
+
+    async with served(handle, **A2A) as (runs, made):
+        run_id = await runs.start(PAYLOAD)
+        for number in (1, 2):
+            await answer(runs, run_id, "yes", f"Question {number}?")
+        assert (await runs.ended(run_id)).output == "abc"
+    assert methods(made) == ["SendStreamingMessage"] * 3
+
+
 async def test_a_cancel_ends_the_wait_for_the_next_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconnecting, "FIRST_DELAY", 60.0)
 
