@@ -28,6 +28,9 @@ def check_agent(agent: AgentSpec, keys: KeyPath, diagnostics: Diagnostics) -> No
     if agent.token_env is not None and "authorization" in names:
         message = "authorization is set by agent.token_env"
         diagnostics.error((*keys, "forward_headers", names.index("authorization")), message)
+    if (agent.token_env is not None or "authorization" in names) and _has_credentials(agent.url or ""):
+        message = "credentials in the URL are sent as authorization, which token_env or forward_headers sets"
+        diagnostics.error((*keys, "url"), message)
 
 
 def check_agent_name(name: str, keys: KeyPath, diagnostics: Diagnostics) -> None:
@@ -75,3 +78,7 @@ def warn_of_server(dockfile: Dockfile, diagnostics: Diagnostics) -> None:
     schema = dockfile.io_schema.input or {}
     if schema.get("type") != "string" and (reason := unfit_payload(dockfile)) is not None:
         diagnostics.warn(("io_schema", "input"), f"agent.protocol openai takes payloads with {reason}")
+
+
+def _has_credentials(url: str) -> bool:
+    return "@" in url.partition("://")[2].partition("/")[0]

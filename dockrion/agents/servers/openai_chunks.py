@@ -42,7 +42,7 @@ class Message(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: Message | None = None
     message: Message | None = None
     finish_reason: str | None = None

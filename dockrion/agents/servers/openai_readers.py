@@ -91,7 +91,7 @@ class _Reply:
         self._model = chunk.model or self._model
         self._usage = chunk.usage or self._usage  # some servers send the sum so far with each chunk
         for choice in chunk.choices or ():
-            if choice.index == 0:
+            if not choice.index:
                 self._begun = True
                 yield from self._add_message(
                     choice.delta or choice.message or Message(), choice.finish_reason
