@@ -271,26 +271,6 @@ async def test_a_dockrion_that_goes_away_is_no_error() -> None:
     assert asked[1:] == ["SubscribeToTask"] * 2
 
 
-@pytest.mark.parametrize(
-    ("first", "sent"),
-    [(b"id: 7\n", "7"), (b"id: 7\n\nid: 8\n", "8"), (b"", None), (b"id: %b\n" % (b"x" * 300), None)],
-    ids=["one", "last", "none", "long"],
-)
-async def test_the_last_frame_is_named_if_its_id_can_be(first: bytes, sent: str | None) -> None:
-    named: list[str | None] = []
-
-    async def handle(request: ReceivedRequest, wire: Wire) -> None:
-        if request.json["method"] == "SubscribeToTask":
-            named.append(request.headers.get("last-event-id"))
-            await REST(request, wire)
-        else:
-            await sends(first + stream(task("WORKING")))(request, wire)
-
-    async with served(handle, **A2A) as (runs, _):
-        assert (await runs.run(PAYLOAD)).output == "ab"
-    assert named == [sent]
-
-
 async def test_a_server_that_does_not_stream_asks_again() -> None:
     async def handle(request: ReceivedRequest, wire: Wire) -> None:
         asked = status("INPUT_REQUIRED", f"Question {len(made.requests)}?")["statusUpdate"]["status"]
@@ -335,3 +315,14 @@ async def test_only_ids_that_fit_in_a_header_are_sent_back(frame_id: bytes) -> N
     async with served(tell, **A2A) as (runs, made):
         assert (await runs.run(PAYLOAD)).output is None
     assert made.requests[1].headers.get("last-event-id") == ("7" if frame_id == b"7" else None)
+
+
+async def test_a_frame_without_an_id_leaves_none_to_go_on_from() -> None:
+    async def tell(request: ReceivedRequest, wire: Wire) -> None:
+        begins = request.json["method"] != "SubscribeToTask"
+        told = b"id: 7\n" + stream(task(), artifact({"text": "a"})) if begins else b""
+        await sends(told or stream(task("COMPLETED", {"text": "ab"})))(request, wire)
+
+    async with served(tell, **A2A) as (runs, made):
+        assert (await runs.run(PAYLOAD)).tokens == ["a", "b"]
+    assert "last-event-id" not in made.requests[1].headers
