@@ -10,6 +10,7 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import data
 from tests.web.helpers import Waits
+from tests.web.transports.readers import STREAMS, TRANSPORTS, WEBSOCKET, all_of, invoking, until
 from tests.web.wire import RETRY, Wire, frame_data, frames, wire
 
 
@@ -79,6 +80,15 @@ async def test_idle_connection_sends_comments_where_heartbeats_are_filtered(
         assert b"event: complete\n" in await connection.body()
 
 
+async def test_idle_connection_with_lines_sends_heartbeats_without_a_sequence(serve: Serve) -> None:
+    served = await serve(agent := Waits(), streaming=quick())
+    await served.start(run_id="r")
+    async with TRANSPORTS["ndjson"](served, "r") as lines:
+        assert (await until(lines, "heartbeat"))[-1].data == b'{"type":"heartbeat"}'
+        agent.go.set()
+        assert [each.type for each in await all_of(lines)] == ["token", "complete"]
+
+
 async def test_timeout_ends_the_stream_with_a_frame(serve: Serve) -> None:
     served = await serve(agent := Waits())
     await served.start(run_id="r")
@@ -102,14 +112,17 @@ async def test_timeout_defaults_to_the_dockfile(serve: Serve) -> None:
         assert [message.event for message in await reader.all()] == ["started", "token", "timeout"]
 
 
-async def test_default_timeout_does_not_apply_to_pattern_a(serve: Serve) -> None:
-    streaming = quick(allowed=["token", "heartbeat"]) | {"connection": {"default_timeout": 0.4}}
-    served = await serve(agent := Waits(), streaming=streaming)
-    async with served.stream() as reader:
-        await reader.until("heartbeat")
-        await reader.until("heartbeat")
+@pytest.mark.parametrize("transport", STREAMS)
+async def test_default_timeout_does_not_end_the_callers_stream(serve: Serve, transport: str) -> None:
+    streaming = {"connection": {"default_timeout": 0.4}}
+    served = await serve(agent := Waits(), expose=WEBSOCKET, streaming=streaming)
+    async with invoking(served, transport) as caller:
+        await until(caller, "token")
+        (run_id,) = served.backend._logs
+        async with served.events(run_id) as other:
+            assert (await other.all())[-1].event == "timeout"
         agent.go.set()
-        assert [message.event for message in await reader.all()][-1] == "complete"
+        assert [each.type for each in await all_of(caller)] == ["token", "complete"]
 
 
 async def test_timeout_of_a_reader_does_not_affect_others(serve: Serve) -> None:

@@ -242,20 +242,6 @@ async def test_timeout_ends_with_a_control_frame_and_can_be_resumed(serve: Serve
         assert sequences(await all_of(stream)) == [3, 4]
 
 
-@every_stream
-async def test_default_timeout_does_not_end_the_callers_stream(serve: Serve, transport: str) -> None:
-    streaming = {"connection": {"default_timeout": 0.3}}
-    served = await serve(agent := Waits(), expose=WEBSOCKET, streaming=streaming)
-    async with invoking(served, transport) as caller:
-        await until(caller, "token")
-        async with served.client.get("/runs") as response:
-            run_id = (await response.json())["items"][0]["run_id"]
-        async with served.events(run_id) as other:
-            assert (await other.all())[-1].event == "timeout"
-        agent.go.set()
-        assert [each.type for each in await all_of(caller)] == ["token", "complete"]
-
-
 @every_transport
 async def test_waiting_readers_are_released_at_shutdown(serve: Serve, transport: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
