@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
+from dockrion.backends.redis.leases import BEAT_SECONDS
+from dockrion.backends.redis.reaper import BEATS_TO_DEATH
+from dockrion.runs import execution
+from dockrion.server import process
+from dockrion.web import service
 from tests.conftest import Serve
 from tests.support import Served, sequences
 from tests.web.helpers import Waits
@@ -165,3 +170,11 @@ async def test_stream_of_a_finished_run_replays_it_and_ends(serve: Serve) -> Non
     await served.finished(run_id)
     async with asyncio.timeout(1), served.events(run_id) as reader:
         assert [message.event for message in await reader.all()] == ["started", "complete"]
+
+
+def test_seconds_are_those_of_the_contract() -> None:
+    """Tests of what happens after them shorten them."""
+    assert service._WRITE_SECONDS == 30  # a reader that takes nothing
+    assert execution.STOP_SECONDS == 5  # an agent that does not stop
+    assert process.GRACE_SECONDS == 30  # agents at work when the service shuts down
+    assert (BEATS_TO_DEATH + 1) * BEAT_SECONDS < 15  # runs of a replica that has died

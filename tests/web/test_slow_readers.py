@@ -139,6 +139,7 @@ async def test_stalled_caller_stops_the_agent_by_default(serve: Serve) -> None:
     assert (await served.finished(only_run(served)))["status"] == "cancelled"
 
 
+@pytest.mark.usefixtures("every_backend")
 async def test_stalled_readers_do_not_delay_others(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     async with stalled_reader(served, "B"), silent(served, request_of("B")), silent(served, request_of("B")):
