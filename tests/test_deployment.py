@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,13 @@ def test_compose_runs_nginx_with_our_configuration_in_front_of_the_replicas() ->
     file, target, _ = nginx["volumes"][0].split(":")
     assert target == "/etc/nginx/nginx.conf"
     configuration = (FOLDER / file).read_text()
+    address = nginx["networks"]["default"]["ipv4_address"]
     for name in re.findall(r"server (\S+):8080;", configuration):
         assert nginx["depends_on"][name] == {"condition": "service_healthy"}
-        address = services[name]["environment"]["TRUSTED_PROXY"]
-        assert nginx["networks"]["default"]["ipv4_address"] == address
+        assert services[name]["environment"]["TRUSTED_PROXY"] == address
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert ip_address(address) in ip_network(network["subnet"])
+    assert ip_address(address) not in ip_network(network["ip_range"])  # or Redis, which starts first, has it
     assert nginx["ports"] == ["8080:8080"]
     assert nginx["healthcheck"]["test"][-1] == "http://localhost:8080/ready"
     assert nginx["healthcheck"]["interval"] == "1s"  # as `test_draining` does, so that nginx knows who ends
