@@ -118,5 +118,8 @@ def code_of(body: dict[str, Any]) -> str:
     error = body["error"]
     if "jsonrpc" in body:  # errors of the protocol have no other code
         own = NotFound.code if error["code"] == METHOD_NOT_FOUND else InvalidRequest.code
-        return str((error.get("data") or {}).get("code", own))
+        data = error.get("data") or {}
+        if isinstance(data, list):
+            return str(data[0].get("metadata", {}).get("code", data[0]["reason"]))
+        return str(data.get("code", own))
     return str(error["code"] if isinstance(error, dict) else body["code"])

@@ -121,6 +121,16 @@ class RpcError(_Object):
     message: str = ""
     data: Any = None
 
+    @property
+    def reason(self) -> str | None:
+        """The code in its details that tells what has happened, None for none."""
+        for each in self.data if isinstance(self.data, list) else [self.data]:
+            info = each if isinstance(each, dict) else {}
+            for reason in (info.get("code"), info.get("reason")):
+                if isinstance(reason, str):
+                    return reason
+        return None
+
 
 class _Result(_Object):
     """A result of version 1.0: one of its fields."""

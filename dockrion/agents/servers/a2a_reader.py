@@ -253,7 +253,7 @@ class A2aReader:
         return Interruption([asked], resumed, reader_for, self._position)
 
     def _refused(self, error: RpcError, *, is_first: bool) -> Part:
-        code = error.data.get("code") if isinstance(error.data, dict) else None
+        code = error.reason
         failed = error_of({"message": error.message, "code": code or error.code})
         if code == _GOING_AWAY:
             return Lost(failed)

@@ -19,7 +19,7 @@ from dockrion.openapi.operation import (
 from dockrion.openapi.operations_invoke import start_errors
 from dockrion.openapi.protocols.json_rpc import ID, RESPONSE, VERSION, errors_of
 from dockrion.protocols.a2a.card import CARD_PATH, PATH, agent_card
-from dockrion.protocols.a2a.errors import error_status
+from dockrion.protocols.a2a.errors import error_code_of, error_data, error_status
 from dockrion.protocols.a2a.requests import MAX_ID
 from dockrion.protocols.json_rpc import PARSE_ERROR
 from dockrion.wire import sse
@@ -131,6 +131,11 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
 def _errors(kinds: ErrorTypes) -> dict[str, Any]:
     """Return the response objects of errors that A2A's clients see by their status."""
     kinds = [kind for kind in kinds if error_status(kind.status) == kind.status]
-    described = errors_of([errors.InvalidRequest, *kinds], {errors.InvalidRequest: PARSE_ERROR})
+    described = errors_of([errors.InvalidRequest, *kinds], _code_and_data)
     described["400"]["description"] = "The body is no JSON."
     return described
+
+
+def _code_and_data(kind: type[errors.DockrionError]) -> tuple[int, Any]:
+    code = PARSE_ERROR if kind is errors.InvalidRequest else error_code_of(kind)
+    return code, error_data(code, kind.code)

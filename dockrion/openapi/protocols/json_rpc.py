@@ -1,6 +1,6 @@
 """What the responses of protocols in JSON-RPC have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -36,20 +36,27 @@ RESPONSE = {
 }
 
 
-def errors_of(kinds: ErrorTypes, codes: Mapping[type[DockrionError], int] = {}) -> dict[str, Any]:
+def errors_of(
+    kinds: ErrorTypes, code_and_data: Callable[[type[DockrionError]], tuple[int, Any]] | None = None
+) -> dict[str, Any]:
     """Return the response objects of errors in JSON-RPC, by status.
 
     Args:
         kinds: The errors.
-        codes: The codes of those that have another one than `json_rpc.error_code_of` returns.
+        code_and_data: Returns the code and data of an error object, None for those of
+            `protocols/json_rpc.py`.
     """
     described = error_responses.responses(kinds)
     for status, each in described.items():
         examples = {}
         for kind, words in error_responses.DESCRIPTIONS.items():
             if kind in kinds and kind.status == int(status):
-                code = codes.get(kind) or json_rpc.error_code_of(kind)
-                body = json_rpc.error_response(None, code, words, {"code": kind.code})
+                code, data = (code_and_data or _code_and_data)(kind)
+                body = json_rpc.error_response(None, code, words, data)
                 examples[kind.__name__] = {"value": msgspec.json.decode(body)}
         each["content"] = {JSON: {"schema": FAILURE, "examples": examples}}
     return described
+
+
+def _code_and_data(kind: type[DockrionError]) -> tuple[int, Any]:
+    return json_rpc.error_code_of(kind), {"code": kind.code}

@@ -7,7 +7,7 @@ import msgspec
 from dockrion.events import Entry
 from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State
-from dockrion.protocols.a2a.errors import TASK_NOT_FOUND
+from dockrion.protocols.a2a.errors import TASK_NOT_FOUND, error_data
 from dockrion.protocols.a2a.objects import ENDED, Object, Status, TaskState, Writer
 from dockrion.protocols.a2a.updates import (
     Output,
@@ -88,8 +88,8 @@ class StreamEncoder(msgspec.Struct, frozen=True):
     def _texts(self, sequences: Sequence[int], pieces: Sequence[bytes]) -> bytes:
         return text_frames(self.writer.reply_format(append=True), sequences, pieces)
 
-    def _error_frame(self, code: int, message: str, reason: str | None = None) -> bytes:
-        data = None if reason is None else {"code": reason.upper()}
+    def _error_frame(self, code: int, message: str, reason: str = "") -> bytes:
+        data = error_data(code, reason.upper())
         return frame(error_response(self.writer.request_id, code, message, data), 0, 0)
 
 

@@ -22,7 +22,7 @@ async def read_body(request: web.Request) -> Any:
     try:
         body, _ = await payloads.read_json(request)
     except InvalidRequest as error:
-        raise RpcError(PARSE_ERROR, error.message, {"code": error.code}) from None
+        raise RpcError(PARSE_ERROR, error.message) from None
     return body
 
 
@@ -32,21 +32,17 @@ def error_response(
     *,
     request_id: Id = None,
     status: int | None = None,
-    code: int | None = None,
+    code_and_data: tuple[int, Any] | None = None,
 ) -> web.Response:
-    """Return the response for an error, secrets redacted.
+    """Return the HTTP response for an error, secrets redacted.
 
     Args:
         error: The error.
         redactor: Masks secrets.
         request_id: The id of the request that it answers, None if that is unknown.
         status: The HTTP status, None for the error's own.
-        code: The code of JSON-RPC, None for that of `json_rpc.error_code`.
+        code_and_data: The code and data of the error object, None for those of `protocols/json_rpc.py`.
     """
-    body = json_rpc.error_response(
-        request_id,
-        json_rpc.error_code(error) if code is None else code,
-        redactor.mask(error.message),
-        redactor.mask_value(json_rpc.error_data(error)),
-    )
+    code, data = code_and_data or (json_rpc.error_code(error), json_rpc.error_data(error))
+    body = json_rpc.error_response(request_id, code, redactor.mask(error.message), redactor.mask_value(data))
     return encoded_response(body, status=status or error.status, headers=error.headers)

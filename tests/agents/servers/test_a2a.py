@@ -192,11 +192,15 @@ async def test_a_task_that_the_server_cancels_is_a_cancelled_run() -> None:
     assert (ended.run.status, ended.terminal["reason"]) == ("cancelled", "enough")
 
 
-@pytest.mark.parametrize("content_type", [SSE, JSON])
-async def test_an_error_of_json_rpc_is_the_runs_error(content_type: str) -> None:
-    error = response(error={"code": -32602, "message": "no parts", "data": {"code": "VALIDATION_ERROR"}})
-    data = frame(error) if content_type == SSE else json.dumps(error).encode()
-    ended = await answered(bytes_of(content_type, data))
+@pytest.mark.parametrize(
+    ("content_type", "data"),
+    [(SSE, {"code": "VALIDATION_ERROR"}), (JSON, [7, {"@type": "t", "reason": "VALIDATION_ERROR"}])],
+    ids=["object", "list"],
+)
+async def test_an_error_of_json_rpc_is_the_runs_error(content_type: str, data: Any) -> None:
+    error = response(error={"code": -32602, "message": "no parts", "data": data})
+    body = frame(error) if content_type == SSE else json.dumps(error).encode()
+    ended = await answered(bytes_of(content_type, body))
     assert (ended.code, ended.error) == ("AGENT_EXECUTION_ERROR", "no parts")
     assert ended.terminal["details"] == {"code": "VALIDATION_ERROR"}
 

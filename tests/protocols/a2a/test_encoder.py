@@ -166,7 +166,8 @@ def test_streams_that_end_before_their_task_end_with_an_error() -> None:
     (frame,) = messages_of(stream.encode_notice(stream.start(), Draining()))
     response = json.loads(frame.data)
     assert (frame.id, response["id"], response["error"]["code"]) == (None, 7, -32603)
-    assert response["error"]["data"] == {"code": "DRAINING"}
+    (info,) = response["error"]["data"]
+    assert (info["reason"], info["domain"]) == ("DRAINING", "dockrion")
     frames, state = stream.encode_gap(stream.start(), Gap(9, 1))  # another run with this id
     assert state.ended
     assert json.loads(messages_of(frames)[0].data)["error"]["code"] == -32001

@@ -107,7 +107,8 @@ async def test_tasks_with_their_artifacts_are_as_they_are_got_and_bounded(
         assert [len(task.artifacts) for task in page.tasks] == [0, 0, 1]
         for task in page.tasks:
             assert task == await client.get_task(GetTaskRequest(id=task.id))
-        plain = await posted(served, call("ListTasks", {}))
+        plain = await posted(served, call("ListTasks", {"page_size": 3, "include_artifacts": False}))
+        assert plain["result"]["pageSize"] == 3
         assert not [task for task in plain["result"]["tasks"] if "artifacts" in task]
         monkeypatch.setattr(listing, "_MAX_PAGE_BYTES", 1)
         found: dict[str, Any] = {"nextPageToken": ""}

@@ -39,6 +39,9 @@ async def test_requests_that_are_not_valid_are_refused_with_their_code(serve: Se
         assert response["error"]["code"] == code, (name, response)
         assert response["id"] == (body.get("id") if isinstance(body, dict) else None)
         assert response["error"]["message"]
+        (info,) = response["error"]["data"]
+        assert info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+        assert info["domain"] == ("a2a-protocol.org" if code > -32600 else "dockrion")
     for query in ("?on_disconnect=maybe", "?incarnation=x y"):
         body = SEND if "on" in query[:4] else call("GetTask", {"id": "unknown"})
         async with served.client.post(f"/a2a{query}", json=body) as answer:
@@ -88,7 +91,7 @@ async def test_what_is_no_json_has_a_status_of_http(serve: Serve) -> None:
         (b"", json_type, 400, -32700),
         (b'{"a": "\xff"}', json_type, 400, -32700),
         (b"[" * 1000, json_type, 400, -32700),
-        (b"{}", {"Content-Type": "text/plain"}, 415, -32600),
+        (b"{}", {"Content-Type": "text/plain"}, 415, -32005),
     ):
         async with served.client.post("/a2a", data=data, headers=headers) as response:
             assert response.status == status, await response.text()
@@ -96,7 +99,7 @@ async def test_what_is_no_json_has_a_status_of_http(serve: Serve) -> None:
             assert (body["jsonrpc"], body["id"], body["error"]["code"]) == ("2.0", None, code)
     async with served.client.get("/a2a") as response:
         assert (response.status, response.headers["Allow"]) == (405, "OPTIONS, POST")
-        assert (await response.json())["error"]["data"]["code"] == "METHOD_NOT_ALLOWED"
+        assert (await response.json())["error"]["data"][0]["reason"] == "METHOD_NOT_ALLOWED"
 
 
 async def test_service_that_accepts_no_more_work(serve: Serve) -> None:
@@ -107,7 +110,7 @@ async def test_service_that_accepts_no_more_work(serve: Serve) -> None:
         assert response.headers["Retry-After"]
         body = await response.json()
         assert (body["id"], body["error"]["code"]) == (1, -32603)
-        assert body["error"]["data"]["code"] == "SERVICE_UNAVAILABLE"
+        assert body["error"]["data"][0]["reason"] == "SERVICE_UNAVAILABLE"
 
 
 async def urls(served: Served, path: str, **headers: str) -> set[str]:

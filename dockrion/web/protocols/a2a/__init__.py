@@ -77,8 +77,8 @@ def _refusal(request: web.Request, error: DockrionError) -> web.Response:
 def _error_response(
     request: web.Request, error: DockrionError, request_id: Id = None, status: int | None = None
 ) -> web.Response:
-    redactor, code = request.app[SERVICE].redactor, errors.error_code(error)
-    return json_rpc.error_response(error, redactor, request_id=request_id, status=status, code=code)
+    redactor, found = request.app[SERVICE].redactor, (errors.error_code(error), errors.error_data_of(error))
+    return json_rpc.error_response(error, redactor, request_id=request_id, status=status, code_and_data=found)
 
 
 _METHODS = {

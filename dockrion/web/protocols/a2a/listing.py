@@ -36,6 +36,7 @@ _STATES: dict[RunStatus, TaskState] = {
 }
 _STATES_BY_NAME = {state_in_1_0(state): state for state in _RUN_STATUSES}
 _OTHER_STATES = frozenset({"TASK_STATE_REJECTED", "TASK_STATE_AUTH_REQUIRED"})  # in which no task is
+_IN_CAMEL_CASE = dict(zip(ListParams.__struct_fields__, ListParams.__struct_encode_fields__, strict=True))
 
 
 class _Fields(msgspec.Struct):
@@ -44,7 +45,9 @@ class _Fields(msgspec.Struct):
 
 async def list_tasks(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Return tasks that the caller may read, those that were created last first."""
-    params = params_of(rpc, ListParams)
+    # Clients that write protocol buffers as JSON may use the names of their definition, which are snake_case.
+    named = {_IN_CAMEL_CASE.get(name, name): value for name, value in rpc.params.items()}
+    params = params_of(msgspec.structs.replace(rpc, params=named), ListParams)
     if params.status not in {UNSPECIFIED, *_STATES_BY_NAME, *_OTHER_STATES}:
         raise RpcError(INVALID_PARAMS, f"there is no state {params.status:.100}")
     page = _Page(request, rpc, version, params)
