@@ -11,7 +11,7 @@ from dockrion.errors import Conflict, NotFound, QuestionGone
 from dockrion.events import Utc
 from dockrion.runs.asking import Asking
 from dockrion.runs.open_questions import MAX_OPEN, TOO_MANY, OpenQuestion
-from dockrion.runs.question import MAX_TIMEOUT, Question
+from dockrion.runs.question import MAX_TIMEOUT, Question, is_secret
 
 REQUESTED, RECEIVED = EVENTS = ("input_requested", "input_received")
 _FIELDS = {
@@ -118,7 +118,7 @@ def question_of(values: dict[str, Any]) -> Question:
     if not isinstance(request_id, str):
         raise ValueError("an input_requested event has a `request_id`, chosen by the agent")  # noqa: TRY004
     if secret is None:
-        secret = isinstance(schema, dict) and schema.get("writeOnly") is True
+        secret = is_secret(schema)
     if not isinstance(secret, bool):
         raise ValueError("secret is true or false")  # noqa: TRY004  a bad value, whatever its type
     return Question(values.get("prompt"), schema, _timeout(values), secret, request_id)  # type: ignore[arg-type]

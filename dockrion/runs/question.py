@@ -27,6 +27,11 @@ class InputTimeout(TimeoutError):
     """Raised in the agent when a question was not answered in time."""
 
 
+def is_secret(schema: Any) -> bool:
+    """Return whether nobody but the agent may see an answer of this schema (JSON Schema Validation, 9.4)."""
+    return isinstance(schema, Mapping) and schema.get("writeOnly") is True
+
+
 class Question(msgspec.Struct, frozen=True):
     """What an agent asks a person.
 

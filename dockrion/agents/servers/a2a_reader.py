@@ -29,7 +29,7 @@ from dockrion.errors import AgentDisconnected, AgentFailed
 from dockrion.runs import external_events
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Cancelled, Failed, of_output
-from dockrion.runs.question import MAX_TIMEOUT, Question
+from dockrion.runs.question import MAX_TIMEOUT, Question, is_secret
 from dockrion.wire import sse
 
 _JSON = "application/json"
@@ -237,7 +237,8 @@ class A2aReader:
         return of_output(output)
 
     def _asks(self, text: str, event: dict[str, Any]) -> Interruption:
-        asked = Question(text, event.get("schema"), _seconds_until(event), event.get("secret") is True)
+        schema = event.get("schema")
+        asked = Question(text, schema, _seconds_until(event), is_secret(schema))
 
         def resumed(_body: bytes, answers: list[Any] | None) -> bytes:
             if answers is None:  # the agent goes on without

@@ -8,7 +8,7 @@ import msgspec
 from dockrion import ids
 from dockrion.agents.response_readers import Interruption, ProtocolError
 from dockrion.runs.open_questions import MAX_OPEN
-from dockrion.runs.question import MAX_TIMEOUT, Question
+from dockrion.runs.question import MAX_TIMEOUT, Question, is_secret
 
 _SHORTEST = 0.001  # seconds to answer a question that has expired
 
@@ -28,7 +28,8 @@ class Interrupt(msgspec.Struct, rename="camel"):
             until = self.expires_at if self.expires_at.tzinfo else self.expires_at.replace(tzinfo=UTC)
             timeout = (until - datetime.now(UTC)).total_seconds()
             timeout = min(max(timeout, _SHORTEST), MAX_TIMEOUT)
-        return Question(self.message or self.reason or "", self.response_schema, timeout)
+        prompt, schema = self.message or self.reason or "", self.response_schema
+        return Question(prompt, schema, timeout, is_secret(schema))
 
 
 class Outcome(msgspec.Struct):

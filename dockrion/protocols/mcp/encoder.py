@@ -172,7 +172,7 @@ class _Writer:
     def _write_question(self, entry: Entry) -> None:
         question = msgspec.json.decode(entry.data, type=log_events.Question)
         encoder = self._encoder
-        if not encoder.elicits:
+        if question.is_secret or not encoder.elicits:  # forms must not ask for secrets
             self._notify(entry, msgspec.Raw(msgspec.json.encode(question.prompt)))
         elif entry.sequence > encoder.answered:
             message = "\n\n".join(filter(None, (question.prompt, encoder.problem)))

@@ -27,6 +27,11 @@ class Question(msgspec.Struct):
     prompt: str = ""
     schema: dict[str, Any] | None = None
 
+    @property
+    def is_secret(self) -> bool:
+        """Whether nobody but the agent may see the answer."""
+        return self.schema is not None and self.schema.get("writeOnly") is True
+
 
 class _Metadata(msgspec.Struct):
     output_errors: list[Any] = []

@@ -9,7 +9,7 @@ from dockrion import StreamContext
 from tests.agents.harness import Bench, Ended, bench
 from tests.agents.processes import remote
 from tests.agents.servers.openai_server import PAYLOAD
-from tests.agents.servers.test_ag_ui_dockrion import direct, speaks
+from tests.agents.servers.test_ag_ui_dockrion import asks_for_a_secret, direct, speaks
 from tests.conftest import Serve
 from tests.runs.asking import answer, waiting
 from tests.support import Served
@@ -82,6 +82,15 @@ async def test_a_person_is_asked_through_both(serve: Serve) -> None:
     types = [each["type"] for each in ended.own]
     assert types == ["token", "input_requested", "input_received", "token"]
     assert (ended.tokens, ended.output) == (["Hm.", " Done."], {"booked": True})
+
+
+async def test_a_secret_answer_is_secret_in_both(serve: Serve) -> None:
+    async with through(await serve(asks_for_a_secret, **A2A)) as runs:
+        run_id = await runs.start(PAYLOAD)
+        await answer(runs, run_id, value="hunter-2")
+        ended = await runs.ended(run_id)
+    assert ended.output is True
+    assert "hunter-2" not in str(ended.events)
 
 
 async def test_an_agent_goes_on_when_nobody_answers_it_in_time(serve: Serve) -> None:

@@ -97,3 +97,16 @@ async def test_a_person_is_asked_through_both(serve: Serve) -> None:
     types = [each["type"] for each in ended.own]
     assert types == ["token", "input_requested", "input_received", "token"]  # the output, as text
     assert ended.output == {"booked": True}
+
+
+async def asks_for_a_secret(_payload: Any, context: StreamContext) -> bool:
+    return bool(await context.ask("Password?", secret=True) == "hunter-2")
+
+
+async def test_a_secret_answer_is_secret_in_both(serve: Serve) -> None:
+    async with through(await serve(asks_for_a_secret, **AG_UI)) as runs:
+        run_id = await runs.start(PAYLOAD)
+        await answer(runs, run_id, value="hunter-2")
+        ended = await runs.ended(run_id)
+    assert ended.output is True
+    assert "hunter-2" not in str(ended.events)

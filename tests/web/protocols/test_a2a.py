@@ -208,6 +208,13 @@ async def test_limits_and_credentials(serve: Serve, tmp_path: Path, version: Ver
         ):
             with pytest.raises(A2AClientError, match="403"):
                 await forbidden
+    async with sdk(served, version, auth.key("auditor")) as auditor:
+        for forbidden in (
+            auditor.cancel_task(CancelTaskRequest(id=task_id)),
+            received(auditor.send_message(sending({"send": True}, task_id=task_id))),
+        ):
+            with pytest.raises(A2AClientError, match="403"):
+                await forbidden
     async with sdk(served, version, auth.key("worker")) as worker:
         await received(worker.send_message(asking()))
         with pytest.raises(A2AClientError, match="429"):

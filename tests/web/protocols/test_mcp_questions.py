@@ -128,6 +128,22 @@ async def test_client_that_shows_no_forms_waits_for_an_answer_from_elsewhere(ser
         assert '[{"send":true}]' in str((await calling).content)
 
 
+async def test_no_form_asks_for_a_secret(serve: Serve) -> None:
+    async def elicit(_context: Any, _params: Any) -> ElicitResult:
+        raise AssertionError
+
+    served = await serve(asks, expose=MCP)
+    progress = Progress()
+    async with sdk(served, elicitation_callback=elicit) as client:
+        asked = {"ask": [{"prompt": "Password?", "secret": True}]}
+        calling = asyncio.create_task(client.call_tool("tested", asked, progress_callback=progress))
+        await wait_until(lambda: "Password?" in progress.messages)
+        async with served.client.get("/runs") as response:
+            run_id = (await response.json())["items"][0]["run_id"]
+        await accepted(served, run_id, (await waiting(served, run_id))["request_id"], "hunter-2")
+        assert "hunter-2" in str((await calling).content)
+
+
 @EVERY_BACKEND
 async def test_answer_goes_on_with_the_run_on_any_replica(serve: Serve) -> None:
     here, there = await replicas(serve, asks, expose=MCP)
