@@ -44,7 +44,8 @@ class LangfuseSpec(Struct, frozen=True):
 
 class MetricsSpec(Struct, frozen=True):
     latency: Annotated[
-        bool, doc("Histograms of how long requests, streams, runs and their first tokens take, and events.")
+        bool,
+        doc("Histograms of how long requests, streams, runs, first tokens and the delivery of events take."),
     ] = True
     tokens: Annotated[bool, doc("The tokens that models took, by model, where agents report them.")] = True
 
@@ -53,7 +54,7 @@ class ObservabilitySpec(Struct, frozen=True):
     log_level: Annotated[Literal["debug", "info", "warn", "error"], doc("Lowest level logged.")] = "info"
     tracing: Annotated[
         TracingSpec | bool | None,
-        doc("OpenTelemetry traces of requests and runs, of which the fields below can set more than `true`."),
+        doc("OpenTelemetry traces of requests and runs: `true`, or the fields below."),
     ] = None
     metrics: Annotated[MetricsSpec, doc("What `/metrics` measures.")] = field(default_factory=MetricsSpec)
     langfuse: Annotated[LangfuseSpec, doc("Langfuse.")] = field(default_factory=LangfuseSpec)

@@ -52,7 +52,7 @@ class Dockfile(Struct, frozen=True):
     secrets: Annotated[SecretsSpec, doc("Environment variables whose values are masked everywhere.")] = field(
         default_factory=SecretsSpec
     )
-    observability: Annotated[ObservabilitySpec, doc("Logging and tracing.")] = field(
+    observability: Annotated[ObservabilitySpec, doc("Logs, metrics and traces.")] = field(
         default_factory=ObservabilitySpec
     )
     metadata: Annotated[MetadataSpec, doc("About the agent.")] = field(default_factory=MetadataSpec)

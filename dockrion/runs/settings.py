@@ -1,4 +1,4 @@
-"""What the engine needs of the Dockfile."""
+"""The settings of the engine: the limits of runs, and what agents may do in them."""
 
 from typing import TYPE_CHECKING
 

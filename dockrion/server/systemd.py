@@ -37,7 +37,7 @@ class NotifyingAnnouncer(Announcer):
         self._announcer = announcer
         self._path = os.environ.pop("NOTIFY_SOCKET")
         self._watchdog_seconds = _watchdog_seconds()
-        self._next_sign: asyncio.TimerHandle | None = None
+        self._watchdog_timer: asyncio.TimerHandle | None = None
         self._unheard = False
 
     def listening(self, address: Address, port: int) -> None:
@@ -46,8 +46,8 @@ class NotifyingAnnouncer(Announcer):
     def ready(self) -> None:
         self._announcer.ready()
         self._notify("READY=1", "STATUS=serving")
-        if self._watchdog_seconds and self._next_sign is None:
-            self._sign_of_life()
+        if self._watchdog_seconds and self._watchdog_timer is None:
+            self._notify_watchdog()
 
     def reloading(self, files: Sequence[str]) -> None:
         self._announcer.reloading(files)
@@ -58,13 +58,13 @@ class NotifyingAnnouncer(Announcer):
 
     def ended(self) -> None:
         self._announcer.ended()
-        if self._next_sign is not None:
-            self._next_sign.cancel()
+        if self._watchdog_timer is not None:
+            self._watchdog_timer.cancel()
 
-    def _sign_of_life(self) -> None:
+    def _notify_watchdog(self) -> None:
         self._notify("WATCHDOG=1")
         delay = self._watchdog_seconds / 2  # as sd_watchdog_enabled(3) recommends
-        self._next_sign = asyncio.get_running_loop().call_later(delay, self._sign_of_life)
+        self._watchdog_timer = asyncio.get_running_loop().call_later(delay, self._notify_watchdog)
 
     def _notify(self, *assignments: str) -> None:
         path = f"\0{self._path[1:]}" if self._path.startswith("@") else self._path  # abstract: unix(7)
@@ -75,7 +75,7 @@ class NotifyingAnnouncer(Announcer):
                 sending.send("\n".join(assignments).encode())
         except OSError as error:
             if not self._unheard:  # signs of life would repeat it
-                log(_logger, logging.WARNING, "systemd not notified", reason=str(error), said=assignments[0])
+                log(_logger, logging.WARNING, "systemd not notified", reason=str(error), state=assignments[0])
             self._unheard = True
         else:
             self._unheard = False
@@ -118,7 +118,7 @@ def _inherited(descriptor: int) -> socket.socket:
 
 
 def _watchdog_seconds() -> float:
-    """Return how often systemd wants a sign of life, 0 if it wants none of this process."""
+    """Return within what time systemd wants to hear of this process, 0 if it does not watch it."""
     interval, process = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
     if not interval or process not in ("", str(os.getpid())):
         return 0

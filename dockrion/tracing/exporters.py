@@ -18,7 +18,7 @@ from dockrion.dockfile.observability_structs import TracingSpec
 from dockrion.logs import log
 from dockrion.tracing import conventions as names
 from dockrion.tracing.http_session import ExporterSession
-from dockrion.tracing.masking import changed
+from dockrion.tracing.masking import with_fields
 
 SCOPE = "dockrion"  # of the spans that this service makes
 _logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _langfuse_view(dockfile: Dockfile, span: ReadableSpan) -> ReadableSpan | Non
     of_trace: dict[str, Any] = {names.LANGFUSE_NAME: dockfile.agent.name}
     if dockfile.metadata.tags:
         of_trace[names.LANGFUSE_TAGS] = dockfile.metadata.tags
-    return changed(span, parent=None, attributes={**attributes, **of_trace})
+    return with_fields(span, parent=None, attributes={**attributes, **of_trace})
 
 
 def _fields(span: ReadableSpan) -> dict[str, Any]:

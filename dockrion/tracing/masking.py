@@ -53,7 +53,7 @@ def masked(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     text = "\n".join(each for each in values if isinstance(each, str))
     if _is_encodable(text) and not any(map(_is_too_large, values)) and not redactor.masks(text):
         return span
-    return changed(
+    return with_fields(
         span,
         name=redactor.mask(span.name),
         attributes=_mask(span.attributes, redactor),
@@ -66,7 +66,7 @@ def masked(span: ReadableSpan, redactor: Redactor) -> ReadableSpan:
     )
 
 
-def changed(span: ReadableSpan, **fields: Any) -> ReadableSpan:
+def with_fields(span: ReadableSpan, **fields: Any) -> ReadableSpan:
     """Return a span with some fields replaced."""
     return ReadableSpan(**{name: getattr(span, name) for name in _FIELDS} | fields)
 

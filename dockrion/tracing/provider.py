@@ -30,7 +30,7 @@ from dockrion.tracing.exporters import (
 from dockrion.tracing.masking import MaskingProcessor
 
 _FLUSH_SECONDS = 3.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _REPEAT_SECONDS = 60.0
 _MAX_MESSAGES = 100
 _OTEL = "opentelemetry."
@@ -74,7 +74,7 @@ class Tracing:
         deadline = time.monotonic() + _FLUSH_SECONDS
         pending = set(closing)
         while pending:
-            _, pending = await asyncio.wait(pending, timeout=_LOOK_SECONDS)
+            _, pending = await asyncio.wait(pending, timeout=_POLL_SECONDS)
             late = time.monotonic() > deadline
             given_up = {task for task in pending if late or closing[task].unreachable}
             for task in given_up:
@@ -113,7 +113,7 @@ def start_tracing(
             exporters.append(langfuse_exporter(dockfile, credentials.langfuse_keys))
         if is_new:
             provider = _new_provider(dockfile, spec)
-        pairs = [(exporter, _queue(exporter)) for exporter in exporters]
+        pairs = [(exporter, _processor_for(exporter)) for exporter in exporters]
     except (ValueError, RuntimeError) as error:
         raise StartError(f"observability.tracing: {error}") from error
     if isinstance(provider, TracerProvider):
@@ -170,7 +170,7 @@ def _check_protocol() -> None:
             return
 
 
-def _queue(exporter: SpanExporter) -> SpanProcessor:
+def _processor_for(exporter: SpanExporter) -> SpanProcessor:
     return (SimpleSpanProcessor if isinstance(exporter, LogExporter) else BatchSpanProcessor)(exporter)
 
 

@@ -46,7 +46,7 @@ _recalled = msgspec.json.Decoder(_Recalled)
 
 
 class UnsampledRunSpan:
-    """The span of a run that is not recorded; the spans of the agent's code are not, either.
+    """The span of a run that is not sampled; the spans of the agent's code are not, either.
 
     Args:
         span: Its position.

@@ -1,4 +1,4 @@
-"""What the engine of runs needs of the Dockfile."""
+"""The settings of the engine, by the Dockfile, which the engine does not know."""
 
 from typing import TYPE_CHECKING
 

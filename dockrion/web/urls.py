@@ -7,11 +7,11 @@ from dockrion.web.peers import FORWARDED, Forwarded
 
 
 class Prefixes(Struct, frozen=True):
-    """Below what the service is found.
+    """The prefix below which callers find the service.
 
     Attributes:
         root_path: `expose.root_path`.
-        forwarded: Whether there are trusted proxies, which may say something else.
+        forwarded: Whether there are trusted proxies, which may name another one.
     """
 
     root_path: str

@@ -18,7 +18,7 @@ from dockrion.protocols.reply import INCOMPLETE, cancelled_message, output_text
 from dockrion.protocols.reply_text import ReplyText
 from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, continuing, grouped, texts_after
 
-SIGN_SECONDS = 1.0  # how often progress is notified while events come that tell nothing about it
+ACTIVITY_SECONDS = 1.0  # how often progress is notified while events come that tell nothing about it
 _MIN_FRACTION = 1e-9  # of progress, so that the total stays a number
 _replace = msgspec.structs.replace
 
@@ -84,10 +84,10 @@ class CallEncoder(msgspec.Struct, frozen=True):
             reply=state.reply.with_pieces(contents),
             notified_at=state.notified_at,
         )
-        if self.progress_token is None or not _is_sign_due(state.notified_at, entries):
+        if self.progress_token is None or not _is_activity_due(state.notified_at, entries):
             return b"", after
         writer = _Writer(self, after)
-        writer.give_signs(entries)
+        writer.notify_activity(entries)
         return b"".join(writer.frames), writer.state
 
     def encode_gap(self, state: CallState, gap: Gap) -> tuple[bytes, CallState]:
@@ -125,7 +125,7 @@ class _Writer:
             if run is not None:
                 end = position + len(run.contents)
                 self._write_tokens(run)
-                self.give_signs(entries[position:end])
+                self.notify_activity(entries[position:end])
                 position = end
                 continue
             if self.state.open_texts:
@@ -147,11 +147,11 @@ class _Writer:
 
     def _write_started(self, entry: Entry) -> None:
         self._say(ReplyText())  # what an earlier attempt has said is no part of the reply
-        self.give_signs((entry,))
+        self.notify_activity((entry,))
 
     def _write_message(self, entry: Entry) -> None:
         self._say(self.state.reply.after_message(entry.data))
-        self.give_signs((entry,))
+        self.notify_activity((entry,))
 
     def _write_tool_call(self, entry: Entry) -> None:
         call = msgspec.json.decode(entry.data, type=log_events.ToolCall)
@@ -212,7 +212,7 @@ class _Writer:
         self._respond(self._encoder.form.failure(cancelled_message(reason)))
 
     def _write_other(self, entry: Entry) -> None:
-        self.give_signs((entry,))
+        self.notify_activity((entry,))
 
     def _say(self, reply: ReplyText) -> None:
         if not self.state.incomplete and reply is not self.state.reply:
@@ -223,15 +223,15 @@ class _Writer:
         self.frames.append(_frame(response))
         self.state = _replace(self.state, response=response)
 
-    def give_signs(self, entries: Sequence[Entry]) -> None:
+    def notify_activity(self, entries: Sequence[Entry]) -> None:
         """Notify from time to time of progress about which the events tell nothing.
 
         Clients give up calls that are silent for too long, and comments in the stream do not count for them.
         """
-        if self._encoder.progress_token is None or not _is_sign_due(self.state.notified_at, entries):
+        if self._encoder.progress_token is None or not _is_activity_due(self.state.notified_at, entries):
             return
         for entry in entries:
-            if entry.emitted_at >= self.state.notified_at + SIGN_SECONDS:
+            if entry.emitted_at >= self.state.notified_at + ACTIVITY_SECONDS:
                 self._notify(entry)
 
     def _notify(self, entry: Entry, message: msgspec.Raw | None = None, total: float | None = None) -> None:
@@ -259,8 +259,8 @@ class _Writer:
     }
 
 
-def _is_sign_due(notified_at: float, entries: Sequence[Entry]) -> bool:
-    due = notified_at + SIGN_SECONDS
+def _is_activity_due(notified_at: float, entries: Sequence[Entry]) -> bool:
+    due = notified_at + ACTIVITY_SECONDS
     for entry in entries:  # noqa: SIM110  `any` takes three times as long
         if entry.emitted_at >= due:
             return True
