@@ -1,6 +1,7 @@
 """Fixtures for tests of the page in a real browser."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.browser.bundle import bundled
 from tests.browser.chromium import address
 from tests.conftest import Serve, nothing_left, serving
 from tests.support import TIMEOUT_SECONDS
@@ -39,6 +41,18 @@ async def no_tasks_or_threads_left(chromium: Browser) -> AsyncIterator[None]:
     async with nothing_left():
         yield
     assert chromium.is_connected()
+
+
+@pytest.fixture(autouse=True)
+def page_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Serve the page's modules as one file, unless the test asks for them."""
+    with nullcontext() if "modules" in request.fixturenames else bundled():
+        yield
+
+
+@pytest.fixture
+def modules() -> None:
+    """Serve the page's modules as users get them."""
 
 
 @in_one_loop

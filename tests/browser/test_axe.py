@@ -28,6 +28,7 @@ async def test_axe_finds_what_cannot_be_read(serve: Serve, visit: Visit) -> None
         await page.evaluate("document.styleSheets[0].deleteRule(0)")
 
 
+@pytest.mark.usefixtures("modules")
 async def test_a_run_with_everything_in_it(serve: Serve, visit: Visit) -> None:
     served = await serve(fills_the_page, io_schema={"input": SCHEMA})
     page = await visit(served.port)

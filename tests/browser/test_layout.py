@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.accessible import PHONE, assert_accessible
@@ -101,6 +102,7 @@ async def test_protocols_are_named_with_their_addresses(serve: Serve, visit: Vis
         await press(page, "Close")
 
 
+@pytest.mark.usefixtures("modules")
 async def test_guide_is_read_on_the_page_without_another_host(serve: Serve, visit: Visit) -> None:
     served = await serve(echoes)
     page = await visit(served.port)

@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 from typing import Any
 
+import pytest
 from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
@@ -223,6 +224,7 @@ REMEMBER = """async (sizes) => {
 }"""
 
 
+@pytest.mark.usefixtures("modules")
 async def test_a_tab_remembers_a_bounded_number_of_waits(serve: Serve, visit: Visit) -> None:
     served = await serve(answers, **SCHEMA)
     page = await visit(served.port)
