@@ -152,4 +152,4 @@ async def test_remote_agent_is_closed_with_the_service(tmp_path: Path) -> None:
     kept_open = Lifespan(partial(load_agent, dockfile(tmp_path, {"agent": spec}).dockfile, tmp_path))
     agent: Any = await kept_open.agent()
     await kept_open.aclose()
-    assert agent._agent._session.closed
+    assert agent._server.endpoint._session.closed
