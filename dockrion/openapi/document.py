@@ -113,7 +113,8 @@ def _operation(endpoint: Endpoint, operation: Operation, dockfile: Dockfile) -> 
         status: each | {"headers": each.get("headers", {}) | _EVERY_HEADER}
         for status, each in responses.items()
     }
-    if security := security_requirements(endpoint, dockfile):
+    optional = operation.optional_credentials
+    if security := security_requirements(endpoint, dockfile, optional=optional):
         described["security"] = security
     return described
 

@@ -62,14 +62,23 @@ def security_schemes(dockfile: Dockfile) -> dict[str, Any]:
     return schemes
 
 
-def security_requirements(endpoint: Endpoint, dockfile: Dockfile) -> list[dict[str, list[str]]]:
-    """Return the alternative security schemes of an endpoint; empty if it needs none."""
-    names = [] if endpoint.public else [*_caller_schemes(dockfile)]
+def security_requirements(
+    endpoint: Endpoint, dockfile: Dockfile, *, optional: bool = False
+) -> list[dict[str, list[str]]]:
+    """Return the alternative security schemes of an endpoint; empty if it needs none.
+
+    Args:
+        endpoint: The endpoint.
+        dockfile: Says how callers authenticate.
+        optional: Only some requests need them.
+    """
+    names = [] if endpoint.public and not optional else [*_caller_schemes(dockfile)]
     if names and endpoint.accepts_run_token:
         names.append(_RUN_TOKEN)
     if endpoint.accepts_ingest_token and dockfile.streaming.ingest.token_env is not None:
         names.append(_INGEST_TOKEN)
-    return [{name: []} for name in names]
+    alternatives: list[dict[str, list[str]]] = [{name: []} for name in names]
+    return [{}, *alternatives] if optional else alternatives
 
 
 def _caller_schemes(dockfile: Dockfile) -> dict[str, Any]:

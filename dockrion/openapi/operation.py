@@ -30,6 +30,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         parameters: OpenAPI parameter objects, without those in the path.
         body: OpenAPI media type objects of the request body, by media type; empty for no body.
         body_required: Whether a request must have a body.
+        optional_credentials: Whether some requests need credentials, though the endpoint is public.
         errors: The errors it can return, besides those of every endpoint.
         describe_errors: Returns the OpenAPI response objects of errors, by status.
     """
@@ -41,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     parameters: list[dict[str, Any]] = []
     body: dict[str, Any] = {}
     body_required: bool = True
+    optional_credentials: bool = False
     errors: ErrorTypes = ()
     describe_errors: Callable[[ErrorTypes], dict[str, Any]] = error_responses.responses
 

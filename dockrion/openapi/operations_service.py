@@ -34,6 +34,7 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
                 param("verbose", f"Show the state of each dependency.{_permitted(dockfile)}", FLAG),
             ],
             errors=(errors.ServiceUnavailable, *_refusals(dockfile)),
+            optional_credentials=bool(_refusals(dockfile)),
         ),
         "GET /metrics": _service(
             "Get metrics for Prometheus", response("The metrics.", {"text/plain": TEXT})

@@ -16,7 +16,7 @@ from dockrion.web.aiohttp_internals import send_continue
 from dockrion.web.cors import enable_cors, options_response
 from dockrion.web.docs import DESCRIPTION, Description
 from dockrion.web.limits import add_rate_limit_headers
-from dockrion.web.peers import CLIENT, peer_address
+from dockrion.web.peers import CLIENT, FORWARDED_PREFIX, peer_address
 from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.request_ids import add_request_id, identify
 from dockrion.web.responses import ERROR_RESPONSES, SERVER, Handler, respond_to_error
@@ -51,8 +51,8 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     app[ERROR_RESPONSES] = error_responses(loaded.dockfile, role)
     enable_cors(app, loaded.dockfile)
     app.router.register_resource(TrailingSlashes(app.router))
-    root = loaded.dockfile.expose.root_path
-    app[PREFIXES] = Prefixes(root, bool(loaded.dockfile.expose.trusted_proxies))
+    root, behind_proxies = loaded.dockfile.expose.root_path, bool(loaded.dockfile.expose.trusted_proxies)
+    app[PREFIXES] = Prefixes(root, behind_proxies)
     check_root_path(root, [route.path for route in all_routes])
     if root:
         app.router.register_resource(RootPath(app.router, root))
@@ -67,6 +67,8 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     app.on_response_prepare.append(_add_headers)
     if loaded.dockfile.auth is not None and loaded.dockfile.auth.rate_limits:
         app.on_response_prepare.append(add_rate_limit_headers)
+    if behind_proxies:
+        app.on_response_prepare.append(_vary_by_prefix)
     app.on_shutdown.append(_drain)
     return app
 
@@ -84,6 +86,11 @@ def _add_routes(router: web.UrlDispatcher, routes: Iterable[Route]) -> None:
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     response.headers[hdrs.SERVER] = SERVER
     add_request_id(response)
+
+
+async def _vary_by_prefix(_request: web.Request, response: web.StreamResponse) -> None:
+    """Tell caches that the URLs in a response are for callers who come by the same prefix."""
+    response.headers.add(hdrs.VARY, FORWARDED_PREFIX)
 
 
 async def _drain(app: web.Application) -> None:

@@ -132,7 +132,14 @@ def test_protected_endpoints_have_401_403_and_security(name: str, tmp_path: Path
         if dockfile.protected and not endpoint.public:
             assert {"401", "403"} <= operation["responses"].keys()
             assert operation["security"]
-        elif not ingest and endpoint.name != "GET /ready":  # which refuses with `verbose` only
+        elif endpoint.name == "GET /ready":  # which refuses with `verbose` only
+            refuses = "401" in operation["responses"]
+            assert refuses or "security" not in operation
+            assert not refuses or operation["security"] == [
+                {},
+                *operations(document)["GET /info"]["security"],
+            ]
+        elif not ingest:
             assert not {"401", "403"} & operation["responses"].keys()
             assert "security" not in operation
         for requirement in operation.get("security", []):

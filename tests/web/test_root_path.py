@@ -138,6 +138,8 @@ async def test_prefix_of_anybody_else_counts_for_nothing(serve: Serve, trusted: 
     served = await serve(expose={"trusted_proxies": trusted, "protocols": PROTOCOLS})
     urls = await urls_of(served, "", **{"X-Forwarded-Prefix": "/evil"})
     assert {url.split("/")[1] for url in urls} == {"runs", "ag-ui"}
+    async with served.client.get("/") as response:
+        assert ("X-Forwarded-Prefix" in response.headers.getall("Vary")) is bool(trusted)
 
 
 async def test_descriptions_name_the_prefix(serve: Serve) -> None:
@@ -153,6 +155,7 @@ async def test_descriptions_name_the_prefix(serve: Serve) -> None:
             address = (await response.json())["channels"]["runEvents"]["address"]
             assert address == f"{prefix}/runs/{{run_id}}/events"
         async with served.client.get("/", headers=headers) as response:
+            assert "X-Forwarded-Prefix" in response.headers.getall("Vary")
             assert (f'<base href="{prefix}/">' in await response.text()) is bool(prefix)
             base_uri = "'self'" if prefix else "'none'"
             assert f"base-uri {base_uri}" in response.headers["Content-Security-Policy"]
