@@ -257,7 +257,7 @@ class A2aReader:
         code = error.reason
         failed = error_of({"message": error.message, "code": code or error.code})
         if code == _GOING_AWAY:
-            return Lost(failed)
+            return Lost(Failed("the agent's server is shutting down", AgentDisconnected.code))
         if self._purpose == "rest" and is_first:  # it cannot, or the task has ended
             self._subscribes = False
             return self._follow()

@@ -264,11 +264,13 @@ async def test_another_task_is_a_protocol_error() -> None:
     assert asked[-1] == "CancelTask"
 
 
-async def test_a_dockrion_that_goes_away_is_no_error() -> None:
+async def test_a_dockrion_that_goes_away_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
     away = frame(response(error={"code": -32603, "message": "bye", "data": {"code": "DRAINING"}}))
     ended, asked = await run_with(sends(b"", status_line="502 Bad Gateway"), REST, first=away)
     assert (ended.tokens, ended.output) == (["a", "b"], "ab")
     assert asked[1:] == ["SubscribeToTask"] * 2
+    lost = [record.__dict__["fields"]["reason"] for record in caplog.records if "lost" in record.message]
+    assert lost[0] == "the agent's server is shutting down"  # whatever it says about that, and how long
 
 
 async def test_a_server_that_does_not_stream_asks_again() -> None:
