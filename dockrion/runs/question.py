@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema_rs
@@ -16,6 +17,7 @@ from dockrion.redaction import Redactor
 MAX_QUESTION_BYTES = 64 * 1024  # of a prompt and its schema, as JSON
 MAX_ANSWER_BYTES = 256 * 1024  # as JSON
 MAX_TIMEOUT = 7 * 86_400  # seconds
+_MIN_TIMEOUT = 0.001  # seconds: of a question that has expired already
 _ENVELOPE_BYTES = 512  # reserved for the other fields of an event
 _MAX_VIOLATIONS = 100
 # Validating cannot be interrupted. It takes up to a second for this product of the size of the value, in
@@ -140,6 +142,11 @@ def _compiled(encoded: bytes, *, secret: bool) -> tuple[Schema, int]:
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         problem = str(error)
     raise ValueError(f"schema is not a valid JSON Schema: {problem:.500}")
+
+
+def seconds_until(moment: datetime) -> float:
+    """Return the timeout of a question that another service asks until a moment, which may be past."""
+    return min(max((moment - datetime.now(UTC)).total_seconds(), _MIN_TIMEOUT), MAX_TIMEOUT)
 
 
 def _check_timeout(timeout: float) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from dockrion import ids
+from dockrion.agents.servers.message_parts import media_of
 from dockrion.errors import InvalidRequest
 
 Version = str  # `1.0` or `0.3`
@@ -102,19 +103,15 @@ def _content_part(part: Any, path: str) -> dict[str, Any]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind == "text" and isinstance(part.get("text"), str):
         return {"text": part["text"]}
-    content = part.get(kind) if isinstance(kind, str) else None
-    if isinstance(content, dict):
-        if kind == "input_audio" and isinstance(data := content.get("data"), str):
-            media_type = "audio/mpeg" if content.get("format") == "mp3" else "audio/wav"
-            return {"raw": data, "mediaType": media_type}
-        url = content.get({"image_url": "url", "file": "file_data"}.get(str(kind), ""))
-        if isinstance(url, str):
-            head, comma, data = url.partition(",")
-            if url.startswith("data:") and comma and head.endswith(";base64"):
-                return {"raw": data, "mediaType": head[len("data:") : -len(";base64")]}
-            if kind == "image_url":
-                return {"url": url, "mediaType": "image/*"}
-    raise InvalidRequest(f"{path}: a part of the type {kind} cannot be sent to a server of A2A")
+    media = media_of(part)
+    if media is not None and media.data is not None:
+        return {"raw": media.data, "mediaType": media.media_type}
+    if media is not None and media.kind == "image_url":
+        return {"url": media.url, "mediaType": "image/*"}
+    raise InvalidRequest(
+        f"{path}: a part of the type {kind!s:.100} cannot be sent to a server of A2A; send text, image_url, "
+        "or input_audio and file with their data"
+    )
 
 
 def _part_in_0_3(part: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from dockrion.errors import AgentDisconnected, AgentFailed
 from dockrion.runs import external_events
 from dockrion.runs.external_events import ExternalEvent
 from dockrion.runs.outcome import Cancelled, Failed, of_output
-from dockrion.runs.question import MAX_TIMEOUT, Question, is_secret
+from dockrion.runs.question import Question, is_secret, seconds_until
 from dockrion.wire import sse
 
 _JSON = "application/json"
@@ -44,7 +44,6 @@ _FAILURES = {
     "auth-required": "the agent's server demands an authentication that it does not get",
 }
 _AT_WORK = frozenset({"submitted", "working", "unspecified", "unknown"})
-_SHORTEST = 0.001  # seconds to answer a question that has expired
 _REMEMBERED = 4096  # statuses that are recognized when they are told again
 _SENDABLE = re.compile(r"[!-~]{1,256}")  # ids of frames that can be sent back in a header
 _Parts = Iterator[Part]
@@ -292,4 +291,4 @@ def _seconds_until(event: dict[str, Any]) -> float | None:
         until = None
     if until is None or until.tzinfo is None:
         return None
-    return min(max((until - datetime.now(UTC)).total_seconds(), _SHORTEST), MAX_TIMEOUT)
+    return seconds_until(until)

@@ -6,6 +6,7 @@ import msgspec
 
 from dockrion.agents.response_readers import ProtocolError, ResponseReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
+from dockrion.agents.servers.message_parts import media_of
 from dockrion.agents.servers.server_errors import failure_of
 from dockrion.dockfile import Dockfile
 from dockrion.errors import InvalidRequest
@@ -23,6 +24,7 @@ _PROPERTIES: dict[str, Any] = {
     "context": _OBJECTS,
     "forwardedProps": {},
 }
+_KINDS = {"image_url": "image", "input_audio": "audio"}  # of parts of messages
 _NAMES = {"tool_calls": "toolCalls", "tool_call_id": "toolCallId"}  # of fields of messages
 
 
@@ -89,28 +91,20 @@ def _message(message: dict[str, Any], index: int) -> dict[str, Any]:
 
 
 def _part(part: Any, path: str) -> Any:
+    """Return a part of a message of OpenAI's Chat Completions API as one of AG-UI; one of AG-UI stays."""
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "image_url":
-        image = part.get("image_url")
-        url = image.get("url") if isinstance(image, dict) else image
-        if isinstance(url, str):
-            return {"type": "image", "source": _source(url)}
-    elif kind == "input_audio":
-        sound = part.get("input_audio")
-        if isinstance(sound, dict):
-            media_type = "audio/mpeg" if sound.get("format") == "mp3" else "audio/wav"
-            source = {"type": "data", "value": sound.get("data"), "mimeType": media_type}
-            return {"type": "audio", "source": source}
-    elif kind != "file":
+    if not isinstance(kind, str) or kind not in (*_KINDS, "file"):
         return part
-    raise InvalidRequest(f"{path}: a part of the type {kind} cannot be sent to a server of AG-UI")
-
-
-def _source(url: str) -> dict[str, str]:
-    head, comma, data = url.partition(",")
-    if url.startswith("data:") and comma and head.endswith(";base64"):
-        return {"type": "data", "value": data, "mimeType": head[len("data:") : -len(";base64")]}
-    return {"type": "url", "value": url}
+    media = media_of(part)
+    if media is None or media.kind not in _KINDS:
+        raise InvalidRequest(
+            f"{path}: a part of the type {kind} cannot be sent to a server of AG-UI; send text, image_url or "
+            "input_audio"
+        )
+    source = {"type": "url", "value": media.url}
+    if media.data is not None:
+        source = {"type": "data", "value": media.data, "mimeType": media.media_type}
+    return {"type": _KINDS[media.kind], "source": source}
 
 
 def _tool(tool: Any) -> Any:

@@ -8,9 +8,7 @@ import msgspec
 from dockrion import ids
 from dockrion.agents.response_readers import Interruption, ProtocolError
 from dockrion.runs.open_questions import MAX_OPEN
-from dockrion.runs.question import MAX_TIMEOUT, Question, is_secret
-
-_SHORTEST = 0.001  # seconds to answer a question that has expired
+from dockrion.runs.question import Question, is_secret, seconds_until
 
 
 class Interrupt(msgspec.Struct, rename="camel"):
@@ -26,8 +24,7 @@ class Interrupt(msgspec.Struct, rename="camel"):
         timeout = None
         if self.expires_at is not None:
             until = self.expires_at if self.expires_at.tzinfo else self.expires_at.replace(tzinfo=UTC)
-            timeout = (until - datetime.now(UTC)).total_seconds()
-            timeout = min(max(timeout, _SHORTEST), MAX_TIMEOUT)
+            timeout = seconds_until(until)
         prompt, schema = self.message or self.reason or "", self.response_schema
         return Question(prompt, schema, timeout, is_secret(schema))
 
