@@ -45,6 +45,7 @@ TOOL_ARGUMENTS = "gen_ai.tool.call.arguments"
 TOOL_RESULT = "gen_ai.tool.call.result"
 
 ERROR_TYPE = "error.type"
+EXCEPTION_TYPE = "exception.type"  # of the agent's exception that ended a run
 NO_RESULT = "no_result"  # the error type of a tool's call without a result when its run ended
 TOOL_ERROR = "tool_error"
 

@@ -198,6 +198,10 @@ class SampledRunSpan:
         elif run.status == "failed":
             error = run.error or {}
             attributes[names.ERROR_TYPE] = self._children.name(error.get("code"))
+            details = error.get("details")  # any JSON, if a process has reported the error
+            kind = details.get("type") if isinstance(details, dict) else None
+            if isinstance(kind, str) and kind.isidentifier():
+                attributes[names.EXCEPTION_TYPE] = self._children.name(kind)
             # The message may quote a payload.
             self._span.set_status(Status(StatusCode.ERROR, self._children.shown(error.get("error"))))
         elif run.output is not None and (output := self._children.shown(run.output)) is not None:

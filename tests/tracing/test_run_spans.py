@@ -8,7 +8,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.support import wait_until
+from tests.support import INGEST, wait_until
 from tests.tracing.receiver import Collector
 from tests.tracing.spans import (
     CALLER,
@@ -96,8 +96,22 @@ async def test_a_failure_is_an_error_of_its_code_without_its_message(
         span = await collector.span(INVOKE)
     assert (span.status, span.message) == ("error", "")
     assert span.attributes["error.type"] == "AGENT_EXECUTION_ERROR"
+    assert span.attributes["exception.type"] == "ValueError"
     assert span.attributes["dockrion.run.status"] == "failed"
     assert not any(b"what I asked" in body for body in collector.bodies)
+
+
+async def test_what_a_process_reports_of_an_error_is_not_shown(collector: Collector, serve: Serve) -> None:
+    served = await serve(observability=tracing(collector), streaming={"ingest": INGEST})
+    reports = [["what I asked"], {"type": "what I asked"}, {"type": {"what I asked": 1}}, None]
+    for number, details in enumerate(reports, 1):
+        run_id = await start(served, external="true")
+        error = {"type": "error", "error": "what I asked", "details": details}
+        async with served.client.post(f"/runs/{run_id}/events", json=error) as response:
+            assert response.status == 200, await response.text()
+        await wait_until(lambda number=number: len(collector.named(INVOKE)) == number)  # type: ignore[misc]
+    assert not any(b"what I asked" in body for body in collector.bodies)
+    assert {span.status for span in collector.named(INVOKE)} == {"error"}
 
 
 async def test_a_cancel_is_an_event_and_no_error(collector: Collector, serve: Serve) -> None:
