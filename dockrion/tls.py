@@ -80,7 +80,7 @@ def shrink_buffers() -> None:
     """Have connections read one record at a time.
 
     asyncio gives each a buffer of 256 KiB, six times of all else that an idle one takes, and has no option
-    for that. tests/test_tls.py fails when a new version of Python no longer heeds this attribute.
+    for that. tests/test_tls.py fails when a new version of Python no longer uses this attribute.
     """
     SSLProtocol.max_size = _RECORD_BYTES
 

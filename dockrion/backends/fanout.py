@@ -133,7 +133,7 @@ class Watch:
 
     def _set_timer(self) -> None:
         # One timer serves many waits, since setting one per wait costs more than the wait: a timer that
-        # is too early stays, and is set anew when it fires.
+        # is too early stays, and is set again when it fires.
         if self._timer is not None and self._timer.when() > self._deadline:
             self._timer.cancel()
             self._timer = None

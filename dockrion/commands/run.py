@@ -70,7 +70,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reload",
         action="store_true",
-        help="start the agent anew when its files, the Dockfile or its variables are saved",
+        help="restart the agent when its files, the Dockfile or its variables are saved",
     )
     parser.add_argument(
         "--open", action="store_true", help="open the page in a browser once the agent is ready"

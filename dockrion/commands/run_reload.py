@@ -1,4 +1,4 @@
-"""`dockrion run --reload`: the supervisor, and the worker that it starts anew."""
+"""`dockrion run --reload`: the supervisor, and the worker that it restarts."""
 
 import argparse
 import logging

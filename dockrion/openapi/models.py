@@ -50,7 +50,7 @@ class Ready(msgspec.Struct, frozen=True):
     agent: str
     instance: Annotated[
         str | UnsetType,
-        doc("With `dockrion run --reload` only: changes whenever the service is started anew."),
+        doc("With `dockrion run --reload` only: changes whenever the service is restarted."),
     ] = UNSET
     dependencies: Annotated[
         dict[str, DependencyReport] | UnsetType,

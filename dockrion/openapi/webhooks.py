@@ -46,7 +46,7 @@ def webhooks(dockfile: Dockfile) -> dict[str, Any]:
         "responses": {
             "2XX": response("The event is received; the body of the response is ignored."),
             "410": response("The receiver is gone: it is not asked again."),
-            "default": response("The event is sent again later; a `Retry-After` is heeded."),
+            "default": response("The event is sent again later; a `Retry-After` is respected."),
         },
         "security": [],
     }

@@ -20,7 +20,7 @@ class Announcer:
         """Say that the agent can work."""
 
     def reloading(self, files: Sequence[str]) -> None:
-        """Say that the service is started anew.
+        """Say that the service is restarted.
 
         Args:
             files: The names of the files that have changed.

@@ -54,7 +54,7 @@ def serve(
         worker: This process as a worker, if it has a supervisor.
         grace: How long runs may go on after the signal, in seconds.
         announcer: Tells a person what the process does.
-        reload: What is different because the service is started anew at each change of its files.
+        reload: What is different because the service is restarted at each change of its files.
 
     Raises:
         StartError: The address is taken, or the agent cannot be loaded.

@@ -1,4 +1,4 @@
-"""The supervisor of `dockrion run --reload`: one worker that is started anew when the agent's files change.
+"""The supervisor of `dockrion run --reload`: one worker that is restarted when the agent's files change.
 
 This process keeps the listening sockets, so that requests wait while no worker accepts them. The next
 worker is started in advance and waits, so that what it imports of this service takes no time after a save.

@@ -39,7 +39,7 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     Args:
         loaded: The Dockfile, validated.
         role: What the process serves.
-        reload: What is different because the service is started anew at each change of its files.
+        reload: What is different because the service is restarted at each change of its files.
     """
     app = web.Application(middlewares=[handle], client_max_size=loaded.dockfile.limits.max_body_bytes)
     if loaded.dockfile.observability.traced:

@@ -98,7 +98,7 @@ class CrossOriginProtection:
     def _check_host(self, request: web.Request) -> None:
         # Not what a proxy says: a page at a rebound name has all headers but this one in its hands.
         header = request.headers.get(hdrs.HOST)
-        if header is None:  # a client of HTTP/1.0, hence no browser
+        if header is None:  # a client of HTTP/1.0, so no browser
             return
         host = _host_of(header)
         if host not in self._hosts and not _is_loopback(host):

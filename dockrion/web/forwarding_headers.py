@@ -56,7 +56,7 @@ def standard_hops(headers: CIMultiDictProxy[str]) -> Iterator[Hop]:
 def conventional_hops(headers: CIMultiDictProxy[str]) -> Iterator[Hop]:
     """Yield the items of the `X-Forwarded-…` headers, the last ones first.
 
-    A proxy that sets a header anew makes its list shorter than the others: its first item is then that of
+    A proxy that replaces a header makes its list shorter than the others: its first item is then that of
     all hops before, too.
 
     Raises:

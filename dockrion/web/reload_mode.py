@@ -1,4 +1,4 @@
-"""What a service does differently because it is started anew at each change of its files."""
+"""What a service does differently because it is restarted at each change of its files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ class ReloadMode(msgspec.Struct, frozen=True):
     """A service that its author is changing: it serves on when its agent cannot be loaded, and says why.
 
     Attributes:
-        instance: Tells open pages that the service was started anew.
+        instance: Tells open pages that the service was restarted.
         directory: Where the agent's code is.
         refused: Why there is no agent to load, None if there is one.
     """

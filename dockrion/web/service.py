@@ -63,7 +63,7 @@ class Service:
     Args:
         loaded: The Dockfile, validated.
         role: What this process serves.
-        reload: What is different because the service is started anew at each change of its files.
+        reload: What is different because the service is restarted at each change of its files.
 
     Attributes:
         dockfile: The Dockfile; once the agent is loaded, with the schemas that its annotations declare.

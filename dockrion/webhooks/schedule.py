@@ -34,7 +34,7 @@ class Schedule:
         Args:
             failures: The failures until now, at least one.
             now: On the clock that those were recorded with.
-            retry_after: What the receiver asks for; heeded as long as there is time.
+            retry_after: What the receiver asks for; respected as long as there is time.
         """
         left = failures.since + self._seconds - now
         if failures.count > len(self._pauses) or left <= 0:

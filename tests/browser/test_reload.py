@@ -1,4 +1,4 @@
-"""The page of a service that is started anew when a file is saved."""
+"""The page of a service that is restarted when a file is saved."""
 
 from pathlib import Path
 

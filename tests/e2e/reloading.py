@@ -1,4 +1,4 @@
-"""A service that is started anew when a file is saved, at a terminal."""
+"""A service that is restarted when a file is saved, at a terminal."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ def returns(text: str) -> str:
 
 
 class Loop:
-    """A service that is started anew, as its author sees it."""
+    """A service that is restarted, as its author sees it."""
 
     def __init__(self, shown: Terminal, session: aiohttp.ClientSession, folder: Path) -> None:
         self.shown = shown

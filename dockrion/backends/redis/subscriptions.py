@@ -4,7 +4,7 @@ A subscription is a field of this replica in the run's hash of watchers. It hold
 that count towards the limit, which makes the limit hold over all replicas. While it exists, every
 append to the run sends a message to this replica's inbox, and the readers are woken.
 
-Numbers have to arrive in order, hence a lock per run; readers who come or leave while a command is in
+Numbers have to arrive in order, so there is a lock per run; readers who come or leave while a command is in
 flight are covered by the next one. After a lost reply the number is sent again when the next reader
 comes or leaves, and at the latest by `Subscriptions.renew`, which the background work calls.
 

@@ -90,7 +90,7 @@ class Writer(msgspec.Struct, frozen=True):
         """Return the format of frames with pieces of the reply, see `text_format`.
 
         Args:
-            append: Whether they go on with it; else the reply begins anew.
+            append: Whether they go on with it; else the reply starts over.
         """
         return _reply_format(self, append)
 

@@ -84,7 +84,7 @@ def _tokens(state: ReplyState, run: TokenRun) -> tuple[Part, ReplyState]:
 
 
 def _started(_: ReplyOptions, state: ReplyState, _data: bytes) -> _Advance:
-    """Begin anew; what an earlier attempt has shown stays."""
+    """Start over; what an earlier attempt has shown stays."""
     state = replace(state, replied=False, paragraph=state.shown, messages=ShownMessages())
     return [], replace(state, calls=(), finish_reason=None)
 

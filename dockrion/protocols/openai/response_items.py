@@ -134,7 +134,7 @@ class ItemsWriter:
             self.end_call(call_id, None)
 
     def begin_again(self) -> None:
-        """Close all that is open, and empty the output: another attempt of the agent writes it anew."""
+        """Close all that is open, and empty the output: another attempt of the agent writes it again."""
         self.close_all(b"incomplete")
         self._client_calls.clear()
         self._done, self.replied = (), False

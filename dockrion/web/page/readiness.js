@@ -1,5 +1,5 @@
 // Whether the service is ready, asked again and again. While its author changes it (`dockrion run --reload`) the
-// answers name its instance: a new one has been started anew, and says why it cannot work.
+// answers name its instance: a new instance says why it cannot work.
 
 import { HttpError, requestJson } from "./api.js";
 import { byId } from "./dom.js";

@@ -47,7 +47,7 @@ export function end() {
   for (const call of calls.values()) call.abandon();
 }
 
-/** Show that the run begins again: nothing of what is shown is continued, and it answers anew. */
+/** Show that the run begins again: nothing of what is shown is continued, and it answers from the beginning. */
 export function beginAgain(attempt, previous) {
   end();
   for (const blocks of [latest, messages, calls, answers, unwritten]) blocks.clear();

@@ -146,7 +146,7 @@ export class Chart {
     this.#lines.replaceChildren(...times.map((time) => place(make("span"), time)));
   }
 
-  /** Return a row's elements and lanes, which are made anew when something has begun or ended in it. */
+  /** Return a row's elements and lanes, which are made again when something has begun or ended in it. */
   #layOut(row) {
     const before = this.#rows.get(row) ?? newRow(row);
     this.#rows.set(row, before);

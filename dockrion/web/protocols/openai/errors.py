@@ -24,6 +24,6 @@ def error_response(error: DockrionError, redactor: Redactor) -> web.Response:
 
 
 def not_retried(error: DockrionError) -> DockrionError:
-    """Return an error after which the SDKs do not send the request again: the agent would work anew."""
+    """Return an error after which the SDKs do not send the request again: the agent would work again."""
     error.headers[_SHOULD_RETRY] = "false"
     return error
