@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
 from dockrion.agents.handler import HandlerAgent
@@ -20,7 +22,7 @@ from dockrion.runs.manager import RunManager
 from dockrion.web.aiohttp_internals import connection_factory
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
-from tests.support import PUSH_TOKEN, Served, dockfile, placeholder, wait_until
+from tests.support import PUSH_TOKEN, TIMEOUT_SECONDS, Served, dockfile, placeholder, wait_until
 
 Serve = Callable[..., Awaitable[Served]]
 
@@ -71,8 +73,22 @@ def imports_kept(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(autouse=True)
+def checks_what_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a task or a thread behind; only async tests need a loop for that."""
+    if pytest_asyncio.is_async_test(request.node):
+        request.getfixturevalue("no_tasks_or_threads_left")
+        yield
+        return
+    threads = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not set(threading.enumerate()) <= threads:
+        assert time.monotonic() < deadline, f"left: {set(threading.enumerate()) - threads}"
+        time.sleep(0.005)
+
+
+@pytest.fixture
 async def no_tasks_or_threads_left() -> AsyncIterator[None]:
-    """Fail a test that leaves a task or a thread behind."""
     async with nothing_left():
         yield
 
