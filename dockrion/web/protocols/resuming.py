@@ -6,7 +6,8 @@ logs at once would take, time of the event loop and memory, is not theirs to tak
 """
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from dockrion.backends.owner_messages import RunRef
 from dockrion.backends.pages import PAGE_EVENTS, Page
 from dockrion.backends.run_log import RunLog
 from dockrion.errors import RunNotFound, ServiceUnavailable, Unauthorized
+from dockrion.events import Entry
 from dockrion.events.control_frames import Gap
 from dockrion.protocols import Encoder, State
 from dockrion.web.service import SERVICE
@@ -25,6 +27,7 @@ from dockrion.web.streams import time_left
 S = TypeVar("S", bound=State)
 _FRAME_END = b"\n\n"
 _IDLE_SECONDS = 15.0
+_MORE_FRAMES = 200
 
 
 class Resumption(msgspec.Struct, frozen=True):
@@ -47,6 +50,22 @@ class Resumption(msgspec.Struct, frozen=True):
 
 
 Skip = Callable[[S, S, int], int | None]
+
+
+def encode(encoder: Encoder[S], state: S, entries: Sequence[Entry]) -> tuple[bytes, S]:
+    """Encode events as `Encoder.encode` does, however deeply they are nested.
+
+    How deep JSON may be depends on the frames of the stack, which are more here than where it was stored.
+    """
+    try:
+        return encoder.encode(state, entries)
+    except RecursionError:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(limit + _MORE_FRAMES)
+        try:
+            return encoder.encode(state, entries)
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 async def resume(log: RunLog, run: RunRef, encoder: Encoder[S], skip: Skip[S]) -> Resumption:
@@ -72,14 +91,14 @@ async def resume(log: RunLog, run: RunRef, encoder: Encoder[S], skip: Skip[S]) -
             position = first - 1
             if state.ended or skip(state, state, position) == 0:
                 return Resumption(position, state, frames, before)
-        _, after = encoder.encode(state, page.entries)
+        _, after = encode(encoder, state, page.entries)
         if skip(state, after, last) is None and not after.ended:
             state, position = after, last
             await asyncio.sleep(0)
             continue
         for entry in page.entries:
             before = state
-            frames, state = encoder.encode(before, (entry,))
+            frames, state = encode(encoder, before, (entry,))
             position = entry.sequence
             number = skip(before, state, position)
             if number is not None:
@@ -150,5 +169,5 @@ def _after(encoder: Encoder[S], state: S, position: int, page: Page) -> tuple[S,
     if first != position + 1:
         _, state = encoder.encode_gap(state, Gap(position + 1, first))
     if not state.ended:
-        _, state = encoder.encode(state, page.entries)
+        _, state = encode(encoder, state, page.entries)
     return state, page.entries[-1].sequence

@@ -16,7 +16,7 @@ from dockrion.events.control_frames import AuthExpired, Draining, Gap, Notice
 from dockrion.protocols import Encoder, State
 from dockrion.web.http_streams import HttpStream
 from dockrion.web.invoke import cancel_unless_resumable
-from dockrion.web.protocols.resuming import Resumption, final_state
+from dockrion.web.protocols.resuming import Resumption, encode, final_state
 from dockrion.web.service import SERVICE
 from dockrion.web.streams import PIECE_BYTES
 from dockrion.wire import sse
@@ -155,7 +155,7 @@ class ProtocolStream(HttpStream):
         return now - self._silent_since >= self._service.dockfile.streaming.events.heartbeat_interval
 
     def _translate(self, entries: Sequence[Entry]) -> _Translation:
-        frames, after = self._encoder.encode(self._state, entries)
+        frames, after = encode(self._encoder, self._state, entries)
         chunk = b"%x\r\n%s\r\n" % (len(frames), frames) if 0 < len(frames) <= PIECE_BYTES else b""
         return _Translation(frames, chunk, after)
 

@@ -1,14 +1,21 @@
 """Going on in the middle of a stream, and what a run comes to, on any replica, while it works and after."""
 
 import asyncio
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from dockrion import StreamContext
+from dockrion.events import Entry
+from dockrion.web.protocols.resuming import encode
 from tests import support
 from tests.conftest import Serve
+from tests.protocols.tiny import TinyEncoder, TinyState
 from tests.support import Served, wait_until
 from tests.web.credentials import public_key
 from tests.web.helpers import Waits, error_of
@@ -166,3 +173,21 @@ async def test_few_logs_are_encoded_from_their_beginning_at_a_time(serve: Serve,
         replays.release()
     assert await reading == 200
     assert replays._value == held
+
+
+def test_events_that_are_nested_deeply_are_encoded_on_any_stack() -> None:
+    content, limit = b"", sys.getrecursionlimit()
+    for depth in range(limit, 0, -1):  # as deep as can be stored where the stack has few frames
+        content = b"[" * depth + b"]" * depth
+        with suppress(RecursionError):
+            msgspec.json.decode(content)
+            break
+    token = Entry(1, "token", b'{"content":%b}' % content, time.time())
+
+    def on_top_of(frames: int) -> bytes:
+        if frames:
+            return on_top_of(frames - 1)
+        return encode(TinyEncoder(), TinyState(), (token,))[0]
+
+    assert content in on_top_of(50)
+    assert sys.getrecursionlimit() == limit
