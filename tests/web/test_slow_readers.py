@@ -39,6 +39,22 @@ class Flood:
             raise
 
 
+class Drip:
+    """An agent that emits as much event by event, so that readers wait for each; from `begin` on."""
+
+    def __init__(self) -> None:
+        self.begin = asyncio.Event()
+        self.emitted_all = asyncio.Event()
+
+    async def __call__(self, _payload: Any, context: StreamContext) -> None:
+        await self.begin.wait()
+        for _ in range(EVENTS // 4):
+            await context.emit_token(TEXT)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        self.emitted_all.set()
+
+
 def request_of(pattern: str) -> bytes:
     if pattern == "A":
         return request("POST", "/invoke/stream?on_disconnect=continue", body=b"{}")

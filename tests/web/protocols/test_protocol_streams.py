@@ -19,7 +19,7 @@ from tests.web.credentials import public_key
 from tests.web.helpers import Waits, error_of
 from tests.web.protocols.tiny import ENCODER, TINY, read, streams_open
 from tests.web.test_auth_expired import expire
-from tests.web.test_slow_readers import EVENTS, Flood, buffered, ended
+from tests.web.test_slow_readers import EVENTS, KEEP_ALL, MAX_BUFFERED, Drip, Flood, buffered, ended
 from tests.web.wire import request, shrink_buffers, silent, wire
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -166,8 +166,7 @@ async def test_http_1_0_gets_the_frames_without_chunks(serve: Serve) -> None:
 
 
 async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve) -> None:
-    keep_all = {"redis": {"max_events_per_run": 10_000}}
-    served = await serve(agent := Flood(), expose=TINY, streaming=keep_all)
+    served = await serve(agent := Flood(), expose=TINY, streaming=KEEP_ALL)
     served.service.write_seconds = 0.5
     shrink_buffers(served)
     await served.start(run_id="r")
@@ -181,6 +180,18 @@ async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve) -> None
     assert b"close" not in raw
     assert not raw.endswith(b"0\r\n\r\n")
     assert buffered(served) == 0
+
+
+async def test_stalled_reader_of_single_events_costs_bounded_memory(serve: Serve) -> None:
+    served = await serve(agent := Drip(), expose=TINY, streaming=KEEP_ALL)
+    shrink_buffers(served)
+    await served.start(run_id="r")
+    async with silent(served, request("GET", "/tiny/r")):
+        await streams_open(served, 1)
+        agent.begin.set()
+        await agent.emitted_all.wait()
+        assert 0 < buffered(served) < MAX_BUFFERED
+    await served.finished("r")
 
 
 async def test_gap_is_told_in_frames_and_the_rest_follows(serve: Serve) -> None:

@@ -12,7 +12,7 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, sequences, wait_until
 from tests.web.helpers import Waits
-from tests.web.test_slow_readers import KEEP_ALL, MAX_BUFFERED, Flood, buffered
+from tests.web.test_slow_readers import KEEP_ALL, MAX_BUFFERED, Drip, Flood, buffered
 from tests.web.transports.readers import LINES, WEBSOCKET
 from tests.web.wire import Wire, request, shrink_buffers, silent, wire
 
@@ -201,6 +201,20 @@ async def test_stalled_reader_is_closed_without_an_end(serve: Serve, transport: 
     agent.go.set()
     async with served.events("r", last_event_id=seen) as reader:
         assert sequences(await reader.all())[-1] == 2002
+
+
+@pytest.mark.parametrize("transport", SLOW)
+async def test_stalled_reader_of_single_events_costs_bounded_memory(serve: Serve, transport: str) -> None:
+    served = await serve(agent := Drip(), expose=WEBSOCKET, streaming=KEEP_ALL)
+    shrink_buffers(served)
+    await served.start(run_id="r")
+    path, headers = SLOW[transport]
+    async with silent(served, request("GET", path, headers)):
+        await wait_until(lambda: served.service.streams._deadlines)
+        agent.begin.set()
+        await agent.emitted_all.wait()
+        assert 0 < buffered(served) < MAX_BUFFERED
+    await served.finished("r")
 
 
 @pytest.mark.parametrize("transport", SLOW)
