@@ -217,7 +217,11 @@ class AccessControl:
 
     async def _run(self, request: web.Request, run_id: str | None = None) -> Run:
         """Return a run, whoever may see it; raise `RunNotFound` if there is none."""
-        run_id, incarnation = run_id or path_run_id(request), query_incarnation(request)
+        if run_id is None:
+            run_id = path_run_id(request)
+        else:
+            request[RUN_ID] = run_id
+        incarnation = query_incarnation(request)
         run = request.pop(_TOKEN_RUN, None) or await self._listed_run(run_id)
         if incarnation not in (None, run.incarnation):
             raise RunNotFound(run_id)

@@ -54,6 +54,18 @@ async def test_request_is_logged_in_one_line(serve: Serve, caplog: pytest.LogCap
     }
 
 
+async def test_log_lines_name_the_run_that_a_body_names(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = await serve(expose={"protocols": ["a2a"]})
+    await served.finished(run_id := await served.start())
+    caplog.clear()
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": run_id}}
+    async with served.client.post("/a2a", json=asked) as response:
+        assert (await response.json())["result"]["id"] == run_id
+    assert [line["run_id"] for line in requests(caplog)] == [run_id]
+
+
 async def test_log_lines_name_the_caller(
     serve: Serve, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from dockrion.backends.run_log import Run
 from dockrion.errors import InvalidRequest
 from dockrion.ids import RUN_ID_PATTERN
 from dockrion.protocols.ag_ui.requests import ResumeEntry
-from dockrion.web.access import RUN_ID
 from dockrion.web.protocols import questions
 from dockrion.web.service import SERVICE
 
@@ -29,7 +28,6 @@ async def owned_run(request: web.Request, entry: ResumeEntry) -> Run:
     run_id = entry.interrupt_id.partition(":")[0]
     if not RUN_ID_PATTERN.fullmatch(run_id):
         raise InvalidRequest("resume: the interruptId must be one with which a run of this service finished")
-    request[RUN_ID] = run_id
     return await request.app[SERVICE].access.owned_run(request, run_id)
 
 

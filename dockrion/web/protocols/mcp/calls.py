@@ -22,7 +22,6 @@ from dockrion.protocols.mcp.requests import CallParams
 from dockrion.protocols.mcp.results import ResultForm, refusal_text
 from dockrion.protocols.mcp.tool import is_structured, payload_of
 from dockrion.web import idempotency, parameters, payloads
-from dockrion.web.access import RUN_ID
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
 from dockrion.web.protocols import questions
 from dockrion.web.protocols.resuming import Resumption, resume
@@ -99,7 +98,6 @@ class _Call(msgspec.Struct, frozen=True):
         """Answer what its run has asked, if there is an answer."""
         request, service = self.request, self.request.app[SERVICE]
         cancel = cancels_on_disconnect(request)
-        request[RUN_ID] = state.run_id
         run = await service.access.owned_run(request, state.run_id)
         if run.incarnation != state.incarnation:
             raise RunNotFound(state.run_id)
