@@ -113,12 +113,14 @@ class Acceptor:
                 ssl_shutdown_timeout=_TLS_END_SECONDS,
             )
         except OSError as error:
+            error.__traceback__ = None  # it refers to what refers to it: memory would be freed late
             connection.close()
             if isinstance(error, ssl.SSLError | ConnectionAbortedError):  # others have left, as probes do
                 reason = error.reason if isinstance(error, ssl.SSLError) else "too slow"
                 self._log_failed_handshake(peer[0], reason)
         finally:
             self._handshakes.pop(handshake, None)
+            del handshake  # likewise, for a task that is cancelled
 
     def _end_oldest_handshake(self) -> None:
         """Make room for another one: a peer that means it needs less time than those before it had."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import resource
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,6 +221,28 @@ async def test_oldest_of_too_many_handshakes_is_ended(
         each.cancel()
     await wait_until(lambda: not encrypted._opening)
     assert not encrypted._handshakes
+
+
+async def test_failed_handshakes_free_their_memory_at_once(
+    encrypted: Acceptor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = weakref.WeakSet[Greeting]()
+
+    def make() -> Greeting:
+        made.add(protocol := Greeting())
+        return protocol
+
+    monkeypatch.setattr(encrypted, "_factory", make)
+    monkeypatch.setattr(acceptor, "_MAX_HANDSHAKES", 1)
+    gc.disable()
+    try:
+        oldest = asyncio.create_task(received_over(encrypted, b"\x16"))
+        await wait_until(lambda: made)
+        assert b"hello" not in await received_over(encrypted, b"GET / HTTP/1.1\r\n\r\n")
+        assert await oldest == b""
+        await wait_until(lambda: not made)
+    finally:
+        gc.enable()
 
 
 async def test_peer_that_leaves_during_the_handshake_is_no_news(
