@@ -16,6 +16,7 @@ from tests.backends.conformance import (
     begin,
     cancel_requests,
     entries,
+    follow_all,
     forget,
     new_run,
     read_all,
@@ -136,6 +137,16 @@ async def test_reader_gets_no_event_of_the_run_that_replaces_its_own(backend: Ba
             with pytest.raises(RunNotFound):
                 await backend.read(former.run_id, after, 10, watch.incarnation)
             assert sequences(await backend.read(writer.run_id, after, 10)) == list(range(after + 1, 7))
+
+
+async def test_reader_gets_no_page_that_was_read_of_an_earlier_run(backend: Backend) -> None:
+    former = await begin(backend, events=3)
+    await former.finish()
+    assert sequences(await follow_all(backend, former.run_id)) == [1, 2, 3, 4]
+    await forget(backend, former.run_id)
+    writer = await begin(backend, former.run_id, events=5)
+    await writer.finish()
+    assert sequences(await follow_all(backend, writer.run_id)) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("same_time", [True, False])

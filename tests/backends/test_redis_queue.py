@@ -335,6 +335,17 @@ async def test_a_finished_run_is_not_taken(service: Service) -> None:
         await one.append(advanced(run, 2), entries(2, 2))
 
 
+async def test_a_run_that_is_taken_is_not_taken_again_though_it_is_listed_again(service: Service) -> None:
+    one, other = await service.replicas(2)
+    await enqueued(one)
+    entry = service.ask("ZRANGE", service.keys.queue, 0, 0)[0]
+    (taken,) = await take(one, 1)
+    service.ask("ZADD", service.keys.queue, 0, entry)
+    assert await take(other, 1) == []
+    run = await begin_taken(one, taken)
+    assert await other.get(run.run_id) == run
+
+
 @pytest.mark.usefixtures("fast_beats")
 async def test_a_reservation_whose_creator_died_leads_to_nothing(service: Service) -> None:
     one = await service.replica()
