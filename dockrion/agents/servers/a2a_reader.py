@@ -90,7 +90,7 @@ class A2aReader:
     def end(self) -> _Parts:
         if self._decoder is None:
             yield from self._read(self._body)
-        self._must_look = self._purpose == "rest" and (self._is_first or self._answer is not None)
+        self._must_look = self._purpose == "rest" and self._is_first
         failed = Failed("the agent's server ended its response before its task", AgentDisconnected.code)
         yield Lost(failed, alive=self._decoder is None)
 
@@ -110,9 +110,9 @@ class A2aReader:
 
     def _follow(self) -> Interruption:
         """Return the request for what follows in the task."""
-        task_id, looks = self._task["taskId"], self._must_look or not self._subscribes
+        task_id, looks = self._task["taskId"], self._must_look or self._answer is not None
         self._must_look = False
-        if looks:
+        if looks or not self._subscribes:
             body = a2a_messages.getting_request(task_id, self._version)
             return Interruption([], lambda *_: body, partial(self._reads, "task"))
         body = a2a_messages.subscribing_request(task_id, self._version)
@@ -167,6 +167,8 @@ class A2aReader:
                 yield from self._updated(task)
             return
         self._repeats = True
+        if self._purpose == "task" and not is_asked:
+            self._answer = None
         goes_on = is_asked or task.status.name in _AT_WORK
         if not (goes_on and self._purpose == "task" and self._subscribes and self._follows_frame):
             yield from self._artifacts.go_on_from(artifacts)

@@ -164,8 +164,9 @@ async def test_texts_that_are_hard_to_carry(serve: Serve, version: Version) -> N
         updates = await received(client.send_message(asking(context_id="\u2028\x85")))
         found = folded({}, updates)
         assert found["artifacts"]["reply"] == [{"text": "".join(texts)}]
-        (again,) = await received(client.subscribe(SubscribeToTaskRequest(id=found["id"])))
-        assert folded({}, [again]) == found
+        watching = client.subscribe(SubscribeToTaskRequest(id=found["id"]))
+        assert folded({}, [MessageToDict(await anext(watching))]) == found
+        await watching.aclose()  # type: ignore[attr-defined]
 
 
 @EVERY_VERSION

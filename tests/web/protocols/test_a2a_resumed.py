@@ -8,7 +8,7 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
-from tests.protocols.a2a.tasks import folded
+from tests.protocols.a2a.tasks import folded, simplified
 from tests.protocols.logs import messages_of
 from tests.support import Served, wait_until
 from tests.web.answering import asks
@@ -101,8 +101,8 @@ async def test_answer_goes_on_with_the_task_from_any_replica(serve: Serve) -> No
     task = folded({}, results_of(asked))
     assert state_of(task) == "TASK_STATE_INPUT_REQUIRED"
     for served in (here, there):  # nothing follows until there is an answer
-        (waiting,) = results_of(await streamed(served, subscription(task["id"])))
-        assert state_of(waiting["task"]) == "TASK_STATE_INPUT_REQUIRED"
+        (waiting,) = results_of(await streamed(served, subscription(task["id"], "0.3")))
+        assert state_of(waiting) == "input-required"
         found = await posted(served, call("GetTask", {"id": task["id"]}))
         assert state_of(found["result"]) == "TASK_STATE_INPUT_REQUIRED"
     answer = message({"text": '{"send": true}'}, taskId=task["id"])
@@ -142,6 +142,26 @@ async def test_subscription_names_the_place_where_it_begins(serve: Serve) -> Non
     await served.finished(task_id)
     missed = await streamed(served, subscription(task_id), headers={"Last-Event-ID": opening.id or ""})
     assert messages_of(missed) == rest
+
+
+@EVERY_BACKEND
+async def test_watchers_in_version_1_0_stay_when_the_agent_asks(serve: Serve) -> None:
+    here, there = await pair(serve, asks)
+    asked = await streamed(here, call("SendStreamingMessage", message({"data": {}})))
+    task = folded({}, results_of(asked))
+    open_streams = there.service.metrics.requests.open_streams
+    await wait_until(lambda: gauge(open_streams) == 0)
+    last = messages_of(asked)[-1].id or ""
+    watching = [
+        asyncio.create_task(streamed(there, subscription(task["id"]), headers=headers))
+        for headers in ({}, {"Last-Event-ID": last})
+    ]
+    await wait_until(lambda: gauge(open_streams) == len(watching))
+    answer = call("SendMessage", message({"data": {"send": True}}, taskId=task["id"]))
+    done = simplified((await posted(here, answer))["result"]["task"])
+    snapshot, missed = await asyncio.gather(*watching)
+    assert state_of(results_of(snapshot)[0]["task"]) == "TASK_STATE_INPUT_REQUIRED"
+    assert folded({}, results_of(snapshot)) == folded({}, results_of(asked + missed)) == done
 
 
 async def test_client_that_leaves_stops_the_agent_only_if_it_says_so(serve: Serve) -> None:

@@ -115,9 +115,11 @@ async def subscribe(request: web.Request, rpc: Request, version: Version) -> web
     run = await readable_task(request, params_of(rpc, TaskParams).id)
     if run.finished and cursor is None and version == "1.0":  # specification 1.0, 3.1.6
         raise RpcError(errors.UNSUPPORTED_OPERATION, "this task has ended; get it with GetTask")
-    answered = await questions.last_answered(request.app[SERVICE].backend, run)
+    answered = MAX_SEQUENCE  # in version 1.0, only the task's end ends the stream
+    if version == "0.3":
+        answered = await questions.last_answered(request.app[SERVICE].backend, run)
     encoder, ref = _encoder(request, run, rpc, version, answered), run.ref
-    resumption = await _resumption(request, run, encoder, cursor)
+    resumption = await _resumption(request, run, encoder, cursor, waiting=run.waiting_for is not None)
     del run  # its output may be large
     events = ProtocolStream(request, encoder)
     await events.send_events(ref, resumption)
@@ -210,9 +212,22 @@ def _cursor(request: web.Request) -> Cursor | None:
 
 
 async def _resumption(
-    request: web.Request, run: Run, encoder: StreamEncoder, cursor: Cursor | None
+    request: web.Request,
+    run: Run,
+    encoder: StreamEncoder,
+    cursor: Cursor | None,
+    *,
+    waiting: bool = False,
 ) -> Resumption:
-    """Return where a stream goes on: after the cursor, without one with the whole task as it is now."""
+    """Return where a stream goes on: after the cursor, without one with the whole task as it is now.
+
+    Args:
+        request: The request.
+        run: The run.
+        encoder: Encodes its events.
+        cursor: The last frame that the client has.
+        waiting: Whether the agent waits for an answer.
+    """
     service, ref = request.app[SERVICE], run.ref
     async with service.replays:
         if cursor is not None:
@@ -221,7 +236,7 @@ async def _resumption(
             return await resume(service.backend, ref, encoder, cursor.skip)
         found = await resume(service.backend, ref, TaskEncoder(encoder.options), lambda *_: None)
     state: Snapshot = found.state
-    opening = encoder.opening(state.task(encoder.writer), found.after)
+    opening = encoder.opening(state.task(encoder.writer, waiting=waiting), found.after)
     return Resumption(found.after, state.stream, opening, state.stream)
 
 
