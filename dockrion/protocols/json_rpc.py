@@ -76,6 +76,29 @@ def request_of(body: Any) -> Request:
     return Request(body["method"], params or {}, body.get("id", UNSET))
 
 
+class Response(msgspec.Struct, frozen=True):
+    """A response, with which callers answer what the service has asked them.
+
+    Attributes:
+        id: The id of the request that it answers.
+        result: The result, None if there is none.
+        failed: Whether there is an error instead.
+    """
+
+    id: Id
+    result: Any
+    failed: bool
+
+
+def response_of(body: Any) -> Response | None:
+    """Return the response that a decoded body is, None if it is none."""
+    if not isinstance(body, dict) or body.get("jsonrpc") != "2.0" or "method" in body:
+        return None
+    if ("result" in body) == ("error" in body):
+        return None
+    return Response(id_of(body), body.get("result"), "error" in body)
+
+
 def id_of(body: Any) -> Id:
     """Return the id with which the error for a body is reported, None if it has no valid one."""
     value = body.get("id") if isinstance(body, dict) else None
@@ -105,6 +128,11 @@ def error_response(request_id: Id, code: int, message: str, data: Any = None) ->
     """Return the response to a request that failed: JSON on one line."""
     error = {"code": code, "message": message} | ({} if data is None else {"data": data})
     return msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "error": error})
+
+
+def request(request_id: Id, method: str, params: dict[str, Any]) -> bytes:
+    """Return a request: JSON on one line."""
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
 
 
 def notification(method: str, params: dict[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ from dockrion.web.reload_mode import ReloadMode
 from dockrion.web.request_ids import add_request_id, identify
 from dockrion.web.responses import ERROR_RESPONSES, SERVER, Handler, respond_to_error
 from dockrion.web.root_path import RootPath, check_root_path
-from dockrion.web.routes import Route, error_responses, routes
+from dockrion.web.routes import Route, error_responses, exposed_headers, routes
 from dockrion.web.service import SERVICE, Role, Service
 from dockrion.web.trailing_slash import TrailingSlashes, redirect_response
 from dockrion.web.urls import PREFIXES, Prefixes, route_pattern
@@ -49,7 +49,7 @@ def create_app(loaded: Loaded, role: Role = "all", reload: ReloadMode | None = N
     redactor, endpoints = Redactor(loaded.confidential), [route.endpoint for route in all_routes]
     app[DESCRIPTION] = Description(redactor, endpoints)
     app[ERROR_RESPONSES] = error_responses(loaded.dockfile, role)
-    enable_cors(app, loaded.dockfile)
+    enable_cors(app, loaded.dockfile, exposed_headers(loaded.dockfile, role))
     app.router.register_resource(TrailingSlashes(app.router))
     root, behind_proxies = loaded.dockfile.expose.root_path, bool(loaded.dockfile.expose.trusted_proxies)
     app[PREFIXES] = Prefixes(root, behind_proxies)

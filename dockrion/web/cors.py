@@ -4,6 +4,8 @@ aiohttp-cors answers preflights and adds the headers to responses of routes; res
 a route (404, 405) get theirs here.
 """
 
+from collections.abc import Iterable
+
 import aiohttp_cors
 from aiohttp import hdrs, web
 
@@ -25,12 +27,19 @@ _EXPOSED = (
 _MAX_AGE_SECONDS = 600
 
 
-def enable_cors(app: web.Application, dockfile: Dockfile) -> None:
-    """Apply `expose.cors` to every route that an application has by now."""
+def enable_cors(app: web.Application, dockfile: Dockfile, headers: Iterable[str] = ()) -> None:
+    """Apply `expose.cors` to every route that an application has by now.
+
+    Args:
+        app: The application.
+        dockfile: The Dockfile.
+        headers: Response headers that pages may read besides those of the service's own API.
+    """
+    exposed = (*_EXPOSED, *headers)
     cors = dockfile.expose.cors or CorsSpec()
     options = aiohttp_cors.ResourceOptions(  # type: ignore[no-untyped-call]
         allow_credentials=False,
-        expose_headers=_EXPOSED,
+        expose_headers=exposed,
         allow_headers="*",
         allow_methods="*" if "*" in cors.methods else cors.methods,
         max_age=_MAX_AGE_SECONDS,
@@ -43,10 +52,12 @@ def enable_cors(app: web.Application, dockfile: Dockfile) -> None:
         return config
 
     hooks = take_cors_hooks(app, set_up)
-    app.on_response_prepare.append(_add_headers(frozenset(cors.origins), hooks))
+    app.on_response_prepare.append(_add_headers(frozenset(cors.origins), exposed, hooks))
 
 
-def _add_headers(origins: frozenset[str], hooks: list[ResponseHook]) -> ResponseHook:
+def _add_headers(
+    origins: frozenset[str], exposed: tuple[str, ...], hooks: list[ResponseHook]
+) -> ResponseHook:
     """Return the response hook: without an `Origin` in the request it adds only `Vary`."""
 
     async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -58,7 +69,7 @@ def _add_headers(origins: frozenset[str], hooks: list[ResponseHook]) -> Response
             await hook(request, response)
         if request.match_info.http_exception is not None and (origin in origins or "*" in origins):
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(_EXPOSED)
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ",".join(exposed)
 
     return add_headers
 

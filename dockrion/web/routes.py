@@ -131,3 +131,11 @@ def error_responses(dockfile: Dockfile, role: Role = "all") -> dict[str, ErrorRe
     from dockrion.web.protocols import protocol_error_responses  # noqa: PLC0415  memory
 
     return protocol_error_responses(dockfile.expose.protocols)
+
+
+def exposed_headers(dockfile: Dockfile, role: Role = "all") -> Iterator[str]:
+    """Yield the response headers of protocols that pages of other origins may read."""
+    if role != "worker" and dockfile.expose.protocols:
+        from dockrion.web.protocols import protocol_exposed_headers  # noqa: PLC0415  memory
+
+        yield from protocol_exposed_headers(dockfile.expose.protocols)

@@ -138,5 +138,7 @@ def is_all_it_takes(case: Any) -> bool:
     over = KNOWN in case.path_parameters.values()  # this run accepts no more events
     in_order = not isinstance(case.body, list)  # else an event may follow a terminal one
     not_external = not (case.operation.label == "POST /runs" and case.body is NOT_SET)  # else it is external
-    has_key = "Idempotency-Key" in (case.headers or {})  # which may be that of another request
-    return not over and in_order and not_external and not has_key
+    headers = case.headers or {}
+    has_key = "Idempotency-Key" in headers  # which may be that of another request
+    of_body = "Mcp-Protocol-Version" in headers  # a body of the latest version has what others do not need
+    return not over and in_order and not_external and not has_key and not of_body

@@ -49,10 +49,17 @@ class RequestState(msgspec.Struct, frozen=True):
         Raises:
             RpcError: It is none of this service.
         """
-        run_id, _, incarnation = text.partition(":")
-        if not (RUN_ID_PATTERN.fullmatch(run_id) and INCARNATION_PATTERN.fullmatch(incarnation)):
+        if (found := cls.find(text)) is None:
             raise RpcError(INVALID_PARAMS, "requestState must be one with which this service has asked")
-        return cls(run_id, incarnation)
+        return found
+
+    @classmethod
+    def find(cls, text: str) -> "RequestState | None":
+        """Return the state that a text is, None if it is none."""
+        run_id, _, incarnation = text.partition(":")
+        if RUN_ID_PATTERN.fullmatch(run_id) and INCARNATION_PATTERN.fullmatch(incarnation):
+            return cls(run_id, incarnation)
+        return None
 
 
 def form_of(schema: dict[str, Any] | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Gap, Notice
 from dockrion.protocols import State, json_rpc
 from dockrion.protocols.json_rpc import INTERNAL_ERROR, Id
-from dockrion.protocols.mcp import elicitation, log_events
+from dockrion.protocols.mcp import asking, elicitation, log_events
 from dockrion.protocols.mcp.log_events import NULL
 from dockrion.protocols.mcp.results import ResultForm
 from dockrion.protocols.reply import INCOMPLETE, cancelled_message, output_text
@@ -30,12 +30,14 @@ class CallState(State, frozen=True, kw_only=True):
         reply: What the agent has said.
         incomplete: Whether a part of that is no longer stored, so that only the output is its reply.
         notified_at: When progress was notified last, in seconds since the epoch.
+        asked: The questions that the client is asked in the stream.
         response: The response, None before the end.
     """
 
     reply: ReplyText = ReplyText()
     incomplete: bool = False
     notified_at: float = 0.0
+    asked: asking.Asked = ()
     response: bytes | None = None
 
 
@@ -50,7 +52,7 @@ class CallEncoder(msgspec.Struct, frozen=True):
         structured: Whether the tool has an output schema.
         output_path: `agent.chat.output`.
         elicits: Whether the client is asked what the agent asks.
-        answered: The sequence up to which questions do not end the stream.
+        answered: The sequence up to which the client is not asked again.
         problem: What was wrong with an answer to the question that does.
     """
 
@@ -83,6 +85,7 @@ class CallEncoder(msgspec.Struct, frozen=True):
             open_texts=state.open_texts,
             reply=state.reply.with_pieces(contents),
             notified_at=state.notified_at,
+            asked=state.asked,
         )
         if self.progress_token is None or not _is_activity_due(state.notified_at, entries):
             return b"", after
@@ -130,6 +133,8 @@ class _Writer:
                 continue
             if self.state.open_texts:
                 self.state = _replace(self.state, open_texts=())
+            if self.state.asked:
+                self._withdraw_questions(entry)
             self._WRITERS.get(entry.type, _Writer._write_other)(self, entry)
             position += 1
             if self.state.ended:
@@ -175,12 +180,29 @@ class _Writer:
         if question.is_secret or not encoder.elicits:  # forms must not ask for secrets
             self._notify(entry, msgspec.Raw(msgspec.json.encode(question.prompt)))
         elif entry.sequence > encoder.answered:
-            message = "\n\n".join(filter(None, (question.prompt, encoder.problem)))
-            asked = {"message": message, "requestedSchema": elicitation.form_of(question.schema)}
-            request = {"method": "elicitation/create", "params": {"mode": "form", **asked}}
-            fields = {"inputRequests": {question.request_id: request}, "requestState": encoder.request_state}
-            self._respond(encoder.form.result(fields, "input_required"))
-            self.state = _replace(self.state, ended=True)
+            ask = self._ask_in_stream if encoder.form.handshake else self._ask_in_result
+            ask(question, entry.sequence)
+
+    def _ask_in_stream(self, question: log_events.Question, sequence: int) -> None:
+        elicitation_id = f"{self._encoder.request_state}:{sequence}"
+        request, asked = asking.ask(self.state.asked, question, elicitation_id)
+        self.frames.append(_frame(request))
+        self.state = _replace(self.state, asked=asked)
+
+    def _ask_in_result(self, question: log_events.Question, _sequence: int) -> None:
+        encoder = self._encoder
+        message = "\n\n".join(filter(None, (question.prompt, encoder.problem)))
+        asked = {"message": message, "requestedSchema": elicitation.form_of(question.schema)}
+        request = {"method": "elicitation/create", "params": {"mode": "form", **asked}}
+        fields = {"inputRequests": {question.request_id: request}, "requestState": encoder.request_state}
+        self._respond(encoder.form.result(fields, "input_required"))
+        self.state = _replace(self.state, ended=True)
+
+    def _withdraw_questions(self, entry: Entry) -> None:
+        messages, asked = asking.withdraw(self.state.asked, entry)
+        if messages:
+            self.frames.extend(map(_frame, messages))
+            self.state = _replace(self.state, asked=asked)
 
     def _write_complete(self, entry: Entry) -> None:
         complete = msgspec.json.decode(entry.data, type=log_events.Complete)

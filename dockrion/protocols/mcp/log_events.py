@@ -1,5 +1,6 @@
 """What the encoder reads of the log's events. Values that are only passed on stay JSON."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -26,11 +27,17 @@ class Question(msgspec.Struct):
     request_id: str
     prompt: str = ""
     schema: dict[str, Any] | None = None
+    expires_at: datetime | None = None
 
     @property
     def is_secret(self) -> bool:
-        """Whether nobody but the agent may see the answer."""
-        return self.schema is not None and self.schema.get("writeOnly") is True
+        """Whether nobody but the agent may see the answer, or a part of it."""
+        text = b"" if self.schema is None else msgspec.json.encode(self.schema)
+        return b'"writeOnly":true' in text or b'"format":"password"' in text
+
+
+class Answer(msgspec.Struct):
+    request_id: str
 
 
 class _Metadata(msgspec.Struct):

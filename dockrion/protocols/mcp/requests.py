@@ -54,6 +54,8 @@ class InitializeParams(msgspec.Struct, rename="camel"):
 
     Attributes:
         protocol_version: The version that the client would like to speak.
+        capabilities: What it can do.
     """
 
     protocol_version: str
+    capabilities: Any = None

@@ -32,6 +32,11 @@ class ResultForm(msgspec.Struct, frozen=True):
 
     server: ServerInfo | None = None
 
+    @property
+    def handshake(self) -> bool:
+        """Whether it is that of versions with `initialize`."""
+        return self.server is None
+
     def result(self, fields: dict[str, Any], result_type: str = "complete") -> dict[str, Any]:
         """Return a result with these fields."""
         if self.server is None:

@@ -33,6 +33,12 @@ def protocol_error_responses(names: Iterable[ProtocolName]) -> dict[str, ErrorRe
     }
 
 
+def protocol_exposed_headers(names: Iterable[ProtocolName]) -> Iterator[str]:
+    """Yield the response headers that pages of other origins may read: the modules' `EXPOSED_HEADERS`."""
+    for module in _modules(names):
+        yield from getattr(module, "EXPOSED_HEADERS", ())
+
+
 def _modules(names: Iterable[ProtocolName]) -> Iterator[ModuleType]:
     for name in dict.fromkeys(names):
         yield import_module(f"{__name__}.{name.replace('-', '_')}")

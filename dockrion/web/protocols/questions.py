@@ -15,13 +15,13 @@ from dockrion.events import MAX_SEQUENCE
 from dockrion.runs.answers import Answer
 from dockrion.web import payloads
 from dockrion.web.access import CALLER
-from dockrion.web.service import SERVICE
+from dockrion.web.service import SERVICE, Service
 
 _ABANDONED = "the caller does not answer the agent's question"
 
 
-class _Question(msgspec.Struct):
-    """A question in a run's log."""
+class _Logged(msgspec.Struct):
+    """A question in a run's log, as far as all of them are kept at once."""
 
     request_id: str
     expires_at: datetime | None = None
@@ -34,11 +34,31 @@ class _Question(msgspec.Struct):
         return not (self.answered or expired)
 
 
-_decoder = msgspec.json.Decoder(_Question)
+class Question(msgspec.Struct):
+    """A question in a run's log.
+
+    Attributes:
+        request_id: Its id.
+        sequence: The sequence of its event.
+        schema: JSON Schema of the answer, None for any JSON value.
+    """
+
+    request_id: str
+    sequence: int
+    schema: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Logged)
 
 
 async def answer(
-    request: web.Request, run: Run, request_id: str, value: Any, *, declined: bool = False
+    request: web.Request,
+    run: Run,
+    request_id: str,
+    value: Any,
+    *,
+    declined: bool = False,
+    sequence: int | None = None,
 ) -> int:
     """Answer what a run has asked, or cancel the run if its caller declines to.
 
@@ -48,6 +68,7 @@ async def answer(
         request_id: The question.
         value: The answer.
         declined: Whether there is none.
+        sequence: Which of the questions with this id, None for the last one.
 
     Returns:
         The sequence of the question.
@@ -64,15 +85,47 @@ async def answer(
     await payloads.refuse_injections(request, value, len(await request.read()))
     await service.rate_limiter.count(request)
     question = (await _questions(service.backend, run)).get(request_id)
-    if question is None:
+    if question is None or sequence not in (None, question.sequence):
         raise QuestionNotOpen(request_id)
     if not declined:
         source = None if caller is None else caller.user_id
         await service.answers.give(run, Answer(request_id, value, source))
-    elif question.open and run.waiting_for is not None:
-        with suppress(InvalidRequest):  # it has finished meanwhile
-            await service.runs.cancel(run.run_id, _ABANDONED, run.incarnation)
+    else:
+        await _cancel(service, run, question, _ABANDONED)
     return question.sequence
+
+
+async def question_at(log: RunLog, run: Run, sequence: int) -> Question:
+    """Return the question that an event asks, whether it is open or not.
+
+    Raises:
+        QuestionNotOpen: There is no such event, or it asks nothing.
+    """
+    page = await log.read(run.run_id, sequence - 1, 1, run.incarnation)
+    for entry in page.entries:
+        if entry.sequence == sequence and entry.type == "input_requested":
+            return msgspec.json.decode(entry.data, type=Question)
+    raise QuestionNotOpen(f"event {sequence}")
+
+
+async def cancel_unanswered(service: Service, run: Run, question: Question, reason: str) -> None:
+    """Cancel a run whose caller cannot answer a question; do nothing if the question is not open.
+
+    Args:
+        service: The service.
+        run: The run, which the caller may change.
+        question: The question.
+        reason: Why, for the run's readers.
+    """
+    last = (await _questions(service.backend, run)).get(question.request_id)
+    if last is not None and last.sequence == question.sequence:
+        await _cancel(service, run, last, reason)
+
+
+async def _cancel(service: Service, run: Run, question: _Logged, reason: str) -> None:
+    if question.open and run.waiting_for is not None:
+        with suppress(InvalidRequest):  # it has finished meanwhile
+            await service.runs.cancel(run.run_id, reason, run.incarnation)
 
 
 async def last_answered(log: RunLog, run: Run) -> int:
@@ -88,9 +141,9 @@ async def last_answered(log: RunLog, run: Run) -> int:
     return max((each.sequence for each in questions.values() if each.sequence < end), default=0)
 
 
-async def _questions(log: RunLog, run: Run) -> dict[str, _Question]:
+async def _questions(log: RunLog, run: Run) -> dict[str, _Logged]:
     """Return the questions in a run's log, the last one of each id."""
-    asked: dict[str, _Question] = {}
+    asked: dict[str, _Logged] = {}
     position = 0
     while (page := await log.read(run.run_id, position, PAGE_EVENTS, run.incarnation)).entries:
         for entry in page.entries:

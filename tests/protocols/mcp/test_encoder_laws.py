@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from mcp_types import JSONRPCNotification, JSONRPCResponse, methods
+from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, methods
 from mcp_types.jsonrpc import jsonrpc_message_adapter
 
 from dockrion import events
@@ -13,12 +13,13 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Draining, Gap
 from dockrion.protocols.mcp.encoder import CallEncoder
 from dockrion.protocols.mcp.results import ResultForm, ServerInfo
-from tests.protocols.logs import check_encoder, encoded, log_of, logs, messages_of, on_a_busy_machine
+from tests.protocols.logs import AT, check_encoder, encoded, log_of, logs, messages_of, on_a_busy_machine
 
 LATEST = ResultForm(ServerInfo("agent", "1"))
 PLAIN = CallEncoder(1, "run-1:0")
 NOTIFIED = CallEncoder("x", "run-1:0", LATEST, progress_token="token", elicits=True)
-ENCODERS = [PLAIN, NOTIFIED, CallEncoder(2, "run-1:0", progress_token=7, structured=True)]
+ASKING = CallEncoder(3, "run-1:0", progress_token="t", elicits=True, answered=2)
+ENCODERS = [PLAIN, NOTIFIED, CallEncoder(2, "run-1:0", progress_token=7, structured=True), ASKING]
 
 
 def data_of(frames: bytes) -> list[Any]:
@@ -27,19 +28,21 @@ def data_of(frames: bytes) -> list[Any]:
 
 @on_a_busy_machine
 @given(logs())
-@pytest.mark.parametrize("encoder", ENCODERS, ids=["plain", "notified", "structured"])
+@pytest.mark.parametrize("encoder", ENCODERS, ids=["plain", "notified", "structured", "asking"])
 def test_frames_are_messages_of_the_protocol_with_increasing_progress(
     encoder: CallEncoder, entries: list[Entry]
 ) -> None:
     messages = check_encoder(encoder, entries)
     found = [jsonrpc_message_adapter.validate_json(message.data) for message in messages]
-    progress = [each.params or {} for each in found if isinstance(each, JSONRPCNotification)]
+    notified = [each for each in found if isinstance(each, JSONRPCNotification)]
+    progress = [each.params or {} for each in notified if each.method == "notifications/progress"]
     numbers = [each["progress"] for each in progress]
     assert numbers == sorted(set(numbers))
     assert all(each["progressToken"] == encoder.progress_token for each in progress)
     assert all(each.get("total", 2**60) > 0 for each in progress)
     responses = [each for each in found if isinstance(each, JSONRPCResponse)]
-    asked = encoder.elicits and any(entry.type == "input_requested" for entry in entries)
+    modern = not encoder.form.handshake
+    asked = modern and encoder.elicits and any(entry.type == "input_requested" for entry in entries)
     assert len(responses) == (asked or entries[-1].type in events.TERMINAL)
     for response in responses:
         assert response.id == encoder.id
@@ -47,6 +50,27 @@ def test_frames_are_messages_of_the_protocol_with_increasing_progress(
         methods.validate_server_result("tools/call", version, response.result)
         result_type = "input_required" if asked else encoder.form.server and "complete"
         assert response.result.get("resultType") == result_type
+    check_questions(encoder, entries, [message.data for message in messages])
+
+
+def check_questions(encoder: CallEncoder, entries: list[Entry], messages: list[str]) -> None:
+    """Check that each question is asked once, and withdrawn once if it is over."""
+    asked, withdrawn = [], []
+    for message in messages:
+        match jsonrpc_message_adapter.validate_json(message):
+            case JSONRPCRequest(method=method, id=found, params=params):
+                assert method == "elicitation/create"
+                methods.parse_server_request(method, "2025-11-25", params)
+                asked.append(found)
+            case JSONRPCNotification(method="notifications/cancelled", params={"requestId": found}):
+                assert found in asked
+                withdrawn.append(found)
+    asks = encoder.form.handshake and encoder.elicits
+    questions = [each.sequence for each in entries if each.type == "input_requested"]
+    assert asked == [f"run-1:0:{each}" for each in questions if asks and each > encoder.answered]
+    assert len(set(withdrawn)) == len(withdrawn)
+    if entries[-1].type in events.TERMINAL:
+        assert set(withdrawn) == set(asked)
 
 
 @on_a_busy_machine
@@ -56,6 +80,27 @@ def test_questions_that_are_answered_end_nothing(entries: list[Entry]) -> None:
     _, state = encoded(encoder, entries)
     assert not state.ended
     assert json.loads(state.response)["result"]["resultType"] == "complete"
+
+
+def test_when_a_question_is_over() -> None:
+    def ask(request_id: str, minute: int | None = None) -> dict[str, Any]:
+        at = None if minute is None else AT.replace(minute=minute, second=0, microsecond=0)
+        return {"type": "input_requested", "request_id": request_id, "prompt": "Now?", "expires_at": at}
+
+    def told(*emitted: dict[str, Any]) -> list[Any]:
+        encoder = CallEncoder(1, "r:0", elicits=True)
+        found = data_of(encoded(encoder, log_of(*emitted))[0])
+        return [each.get("id") or each["params"]["requestId"] for each in found]
+
+    step = {"type": "step", "node_name": "n"}
+    received = {"type": "input_received", "request_id": "q"}
+    attempt = {"type": "started", "agent_name": "a", "framework": "b", "attempt": 2}
+    assert told(ask("q"), step, received, step) == ["r:0:2", "r:0:2"]
+    assert told(ask("p"), ask("q"), received, received) == ["r:0:2", "r:0:3", "r:0:3"]
+    assert told(ask("q"), attempt, ask("q")) == ["r:0:2", "r:0:2", "r:0:4"]
+    assert told(ask("q", 31), {"type": "token", "content": "x"}, step) == ["r:0:2"]
+    assert told(ask("q", 30), {"type": "token", "content": "x"}, step, step) == ["r:0:2", "r:0:2"]
+    assert len(told(*(ask(str(number)) for number in range(150)), attempt)) == 250
 
 
 def test_text_and_failures() -> None:

@@ -77,7 +77,7 @@ async def test_requests_of_versions_with_a_handshake(served: Served) -> None:
         (request(params={"name": "tested", "_meta": {"progressToken": []}}), (200, -32602)),
         (request(params={"name": "tested", "_meta": {"progressToken": "x" * 257}}), (200, -32602)),
         (request() | {"jsonrpc": "1.0"}, (400, -32600)),
-        ({"jsonrpc": "2.0", "id": 1, "result": {}}, (400, -32600)),
+        ({"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}}, (400, -32600)),
         ([request()], (400, -32600)),
         ("x", (400, -32600)),
     ):

@@ -1,4 +1,4 @@
-"""`POST /mcp`: the Model Context Protocol, with the agent as a tool. No request needs another before it."""
+"""`POST /mcp`: the Model Context Protocol, with the agent as a tool. Nothing is kept between two requests."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,18 +11,30 @@ from dockrion.protocols.json_rpc import (
     INVALID_PARAMS,
     METHOD_NOT_FOUND,
     Request,
+    Response,
     RpcError,
     id_of,
     params_of,
     request_of,
+    response_of,
     result_response,
 )
-from dockrion.protocols.mcp.envelope import VERSIONS, envelope_of, negotiated_version
+from dockrion.protocols.mcp.envelope import (
+    SESSION_HEADER,
+    VERSIONS,
+    Envelope,
+    envelope_of,
+    negotiated_version,
+    session_headers,
+)
 from dockrion.protocols.mcp.requests import InitializeParams, ListParams
 from dockrion.protocols.mcp.results import ResultForm, ServerInfo
 from dockrion.protocols.mcp.tool import tool_of
+from dockrion.web import idempotency
 from dockrion.web.access import INVOKE
+from dockrion.web.invoke import cancels_on_disconnect
 from dockrion.web.protocols import json_rpc
+from dockrion.web.protocols.mcp.answers import take_answer
 from dockrion.web.protocols.mcp.calls import call_tool
 from dockrion.web.responses import encoded_response
 from dockrion.web.routes import Route
@@ -35,15 +47,22 @@ _Result = dict[str, Any]
 
 
 async def handle(request: web.Request) -> web.StreamResponse:
-    """Answer one request."""
+    """Answer one request, or take the answer to one of this service."""
+    cancels_on_disconnect(request), idempotency.key_of(request)  # malformed ones are refused in any message
     body = await json_rpc.read_body(request)
+    if (response := response_of(body)) is not None:
+        _envelope_of(request, response)
+        await take_answer(request, response)
+        return web.Response(status=202)
     request[_ID] = id_of(body)
     message = request_of(body)
-    envelope = envelope_of(message, lambda name: request.headers.getall(name, []))
+    envelope = _envelope_of(request, message)
     request[_HANDSHAKE] = envelope.handshake
     if message.is_notification:  # none of them changes anything here
         return web.Response(status=202)
     form = ResultForm(None if envelope.handshake else _server_info(request.app[SERVICE]))
+    if message.method == "initialize" and envelope.handshake:
+        return _initialize(request.app[SERVICE], message)
     if message.method == "tools/call":
         return await call_tool(request, message, envelope, form)
     respond = (_WITH_HANDSHAKE if envelope.handshake else _WITHOUT_HANDSHAKE).get(message.method)
@@ -68,13 +87,20 @@ def respond_to_error(request: web.Request, error: DockrionError) -> web.Response
     return json_rpc.error_response(error, redactor, request_id=request.get(_ID), status=status)
 
 
-def _initialize(service: Service, message: Request, _form: ResultForm) -> _Result:
-    version = negotiated_version(params_of(message, InitializeParams).protocol_version)
-    return {
+def _envelope_of(request: web.Request, message: Request | Response) -> Envelope:
+    return envelope_of(message, lambda name: request.headers.getall(name, []))
+
+
+def _initialize(service: Service, message: Request) -> web.Response:
+    params = params_of(message, InitializeParams)
+    version = negotiated_version(params.protocol_version)
+    result = {
         "protocolVersion": version,
         "capabilities": _CAPABILITIES,
         "serverInfo": _server_info(service),
     }
+    headers = session_headers(version, params.capabilities)
+    return encoded_response(result_response(message.response_id, result), headers=headers)
 
 
 def _discover(_service: Service, _message: Request, form: ResultForm) -> _Result:
@@ -100,10 +126,10 @@ def _server_info(service: Service) -> ServerInfo:
 
 _Respond = Callable[[Service, Request, ResultForm], _Result]
 _WITH_HANDSHAKE: dict[str, _Respond] = {
-    "initialize": _initialize,
     "ping": _ping,
     "tools/list": _list_tools,
 }
 _WITHOUT_HANDSHAKE: dict[str, _Respond] = {"server/discover": _discover, "tools/list": _list_tools}
 ROUTES = (Route(hdrs.METH_POST, "/mcp", handle, INVOKE, streams=True),)
+EXPOSED_HEADERS = (SESSION_HEADER,)
 ERROR_RESPONSES = {"/mcp": respond_to_error}
