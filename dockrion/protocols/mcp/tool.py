@@ -19,7 +19,7 @@ def tool_of(name: str, description: str | None, io_schema: IoSchemaSpec) -> dict
         description: What it does, None if that is unknown.
         io_schema: Its schemas, secrets masked.
     """
-    tool: dict[str, Any] = {"name": name, "inputSchema": _input_schema(io_schema.input)}
+    tool: dict[str, Any] = {"name": name, "inputSchema": input_schema(io_schema.input)}
     if description is not None:
         tool["description"] = description
     if is_structured(io_schema) and io_schema.output is not None:
@@ -49,7 +49,12 @@ def payload_of(arguments: dict[str, Any], schema: dict[str, Any] | None) -> Any:
     return arguments[INPUT]
 
 
-def _input_schema(schema: dict[str, Any] | None) -> dict[str, Any]:
+def input_schema(schema: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the tool's input schema.
+
+    Args:
+        schema: The JSON Schema of the agent's input, None for any.
+    """
     if schema is None:
         return {"type": "object"}
     if _is_object(schema):

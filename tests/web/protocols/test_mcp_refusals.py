@@ -167,3 +167,19 @@ async def test_any_request_of_the_latest_version_is_answered_or_refused(
         assert status < 500, (body, changed, found)
     assert {200, 202, 400, 404} <= statuses
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_arguments_that_are_headers(serve: Serve) -> None:
+    region = {"type": "string", "x-mcp-header": "Region"}
+    io_schema = {"input": {"properties": {"region": region}}}
+    served = await serve(lambda payload: payload, expose=MCP, io_schema=io_schema)
+    async with sdk(served) as client:
+        await client.list_tools()
+        assert not (await client.call_tool("tested", {"region": "Zürich"})).is_error
+    body, headers = latest(request(params={"name": "tested", "arguments": {"region": "us"}}))
+    for sent, expected in (({}, 400), ({"Mcp-Param-Region": "eu"}, 400), ({"mcp-param-region": "us"}, 200)):
+        status, found, _ = await post(served, body, headers | sent)
+        assert (status, found.get("error", {}).get("code")) == (expected, None if expected == 200 else -32020)
+    assert (await post(served, body | {"params": {"name": "tested", "arguments": {"region": "us"}}}))[
+        0
+    ] == 200

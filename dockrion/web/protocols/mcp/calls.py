@@ -18,9 +18,10 @@ from dockrion.protocols.json_rpc import INVALID_PARAMS, Id, Request, RpcError, p
 from dockrion.protocols.mcp.elicitation import RequestState, answer_in
 from dockrion.protocols.mcp.encoder import CallEncoder, CallState
 from dockrion.protocols.mcp.envelope import Envelope
+from dockrion.protocols.mcp.param_headers import check_param_headers
 from dockrion.protocols.mcp.requests import CallParams
 from dockrion.protocols.mcp.results import ResultForm, refusal_text
-from dockrion.protocols.mcp.tool import is_structured, payload_of
+from dockrion.protocols.mcp.tool import input_schema, is_structured, payload_of
 from dockrion.web import idempotency, parameters, payloads
 from dockrion.web.invoke import cancels_on_disconnect, run_headers
 from dockrion.web.protocols import questions
@@ -51,6 +52,9 @@ async def call_tool(
     if params.name != service.dockfile.agent.name:
         known = service.dockfile.agent.name
         raise RpcError(INVALID_PARAMS, f"unknown tool {params.name!r:.100}; the tool is {known}")
+    if not envelope.handshake:
+        schema = input_schema(service.dockfile.io_schema.input)
+        check_param_headers(schema, params.arguments or {}, lambda name: request.headers.getall(name, []))
     media_type = parameters.preferred_media_type(request, (sse.MEDIA_TYPE, _JSON))
     call = _Call(request, message, envelope, form, params, media_type == sse.MEDIA_TYPE)
     if params.request_state is not None and not envelope.handshake:
