@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import ETag, hdrs, web
 from msgspec import UNSET
 
 from dockrion.errors import (
@@ -58,6 +58,11 @@ def encoded_response(
 ) -> web.Response:
     """Return a response whose body is JSON already."""
     return web.Response(body=body, status=status, headers=headers, content_type="application/json")
+
+
+def is_known(request: web.Request, etag: ETag) -> bool:
+    """Tell whether the caller has this representation, so that the status is 304 (RFC 9110, 13.1.2)."""
+    return any(tag.value in (etag.value, "*") for tag in request.if_none_match or ())
 
 
 def error_body(error: DockrionError, redactor: Redactor) -> Failure:

@@ -122,7 +122,8 @@ def operations(dockfile: Dockfile) -> dict[str, Operation]:
                 200: response(
                     "The agent card.",
                     {JSON: {"schema": _ANY_OBJECT, "example": agent_card(dockfile, "https://example.org")}},
-                )
+                ),
+                304: response("The card is the one whose `ETag` the caller named in `If-None-Match`."),
             },
         ),
     }

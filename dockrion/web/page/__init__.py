@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import ETag, hdrs, web
 
 from dockrion.errors import NotFound
+from dockrion.web.responses import is_known
 from dockrion.web.urls import prefix_of
 
 _FOLDER = Path(__file__).parent
@@ -86,8 +87,8 @@ async def asset(request: web.Request) -> web.Response:
 def _response(request: web.Request, file: _File, content_type: str) -> web.Response:
     response = web.Response(headers=_HEADERS)
     response.etag = file.etag
-    if any(tag.value in (file.etag.value, "*") for tag in request.if_none_match or ()):
-        response.set_status(304)  # RFC 9110, 13.1.2
+    if is_known(request, file.etag):
+        response.set_status(304)
         return response
     response.body = file.content
     response.headers[hdrs.CONTENT_TYPE] = f"{content_type}; charset=utf-8"

@@ -137,6 +137,18 @@ async def test_card_names_the_url_at_which_the_caller_finds_the_service(serve: S
     assert await urls(untrusting, card.CARD_PATH, **forwarded) == {f"{here}/a2a"}
 
 
+async def test_card_is_kept_by_its_readers(serve: Serve) -> None:
+    served = await serve(lambda _: "Hi", expose=A2A)
+    async with served.client.get(card.CARD_PATH) as response:
+        assert response.headers["Cache-Control"] == "private, max-age=300"
+        tag = response.headers["ETag"]
+    async with served.client.get(card.CARD_PATH, headers={"If-None-Match": tag}) as response:
+        assert (response.status, await response.read(), response.headers["ETag"]) == (304, b"", tag)
+    known = {"If-None-Match": tag, "Host": "other.example"}  # whose card has other URLs
+    async with served.client.get(card.CARD_PATH, headers=known) as response:
+        assert response.status == 200
+
+
 async def test_card_shows_no_secret(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TOKEN=hidden-value-1\n")
     served = await serve(

@@ -1,9 +1,11 @@
 """The endpoints of A2A: `POST /a2a`, where other agents call, and the agent card."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from aiohttp import hdrs, web
+import msgspec
+from aiohttp import ETag, hdrs, web
 
 from dockrion.errors import DockrionError
 from dockrion.protocols.a2a import errors
@@ -21,12 +23,13 @@ from dockrion.protocols.json_rpc import (
 from dockrion.web.access import PUBLIC, READ_RUNS
 from dockrion.web.protocols import json_rpc
 from dockrion.web.protocols.a2a import listing, pushes, tasks
-from dockrion.web.responses import json_response
+from dockrion.web.responses import encoded_response, is_known
 from dockrion.web.routes import Route
 from dockrion.web.service import SERVICE
 from dockrion.web.urls import absolute_url
 
 _VERSION = "A2A-Version"
+_CACHE_CARD = "private, max-age=300"  # its URLs depend on headers of the request, such as those of proxies
 _MAJOR: dict[Version, str] = {"1.0": "1", "0.3": "0"}
 
 
@@ -58,7 +61,15 @@ async def call(request: web.Request) -> web.StreamResponse:
 async def card(request: web.Request) -> web.Response:
     service = request.app[SERVICE]
     body = agent_card(service.dockfile, absolute_url(request, ""))
-    return json_response(service.redactor.mask_value(body))
+    content = msgspec.json.encode(service.redactor.mask_value(body))
+    tag = ETag(hashlib.sha256(content).hexdigest()[:32])
+    headers: dict[str, str] = {hdrs.CACHE_CONTROL: _CACHE_CARD}
+    if is_known(request, tag):
+        response = web.Response(status=304, headers=headers)
+    else:
+        response = encoded_response(content, headers=headers)
+    response.etag = tag
+    return response
 
 
 def _check_version(request: web.Request, version: Version) -> None:
