@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import aiohttp
 import msgspec
+from msgspec import UNSET
 from multidict import CIMultiDict
 
 from dockrion.agents.external import IdleTimeout, until_idle
@@ -30,7 +31,6 @@ from dockrion.http_client import HttpEndpoint, loggable, succeeded
 from dockrion.logs import log
 from dockrion.runs.agent import Call
 from dockrion.runs.outcome import Failed, Outcome
-from dockrion.runs.question import InputTimeout
 from dockrion.runs.session import RunSession
 
 _logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class _Request(NamedTuple):
     reader_for: Callable[[str], ResponseReader]
     headers: Mapping[str, str] = {}
 
-    def followed_by(self, interruption: Interruption, answers: list[Any] | None) -> Self:
+    def followed_by(self, interruption: Interruption, answers: list[Any]) -> Self:
         """Return the request with which an interrupted agent goes on."""
         body = interruption.resumed(self.body, answers)
         return type(self)(body, interruption.reader_for or self.reader_for, interruption.headers)
@@ -108,7 +108,8 @@ class RemoteRun:
         unanswered = 0  # times that the agent has asked since the last answer
         while isinstance(result := await self._exchange(request), Interruption):
             answers = await _ask(result, self._session)
-            unanswered = 0 if answers else unanswered + (answers is None)
+            if answers:
+                unanswered = unanswered + 1 if all(each is UNSET for each in answers) else 0
             if unanswered > _MAX_UNANSWERED:
                 raise ProtocolError("the agent's server asks again and again what nobody answers")
             request = request.followed_by(result, answers)
@@ -254,14 +255,12 @@ async def _await_end(response: aiohttp.ClientResponse) -> None:
             await response.content.readany()
 
 
-async def _ask(interruption: Interruption, session: RunSession) -> list[Any] | None:
-    """Ask what the agent asks; return the answers, None if there were none in time."""
+async def _ask(interruption: Interruption, session: RunSession) -> list[Any]:
+    """Ask what the agent asks; return the answers, `UNSET` for those that were not there in time."""
     if not interruption.questions:
         return []
     try:
-        return await session.asking.ask_all(interruption.questions)
-    except InputTimeout:
-        return None
+        return await session.asking.ask_each(interruption.questions)
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"the agent's server asks a malformed question: {error}") from error
 

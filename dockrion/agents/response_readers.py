@@ -30,13 +30,13 @@ class Interruption(msgspec.Struct, frozen=True):
     Attributes:
         questions: The questions.
         resumed: Returns the body of that request, from the body before it and the answers in the order of
-            the questions, None if there were none in time.
+            the questions, `UNSET` for those that were not there in time.
         reader_for: Returns a reader for its response, which knows what was read before; None for a new one.
         headers: Further headers of that request.
     """
 
     questions: list[Question]
-    resumed: Callable[[bytes, list[Any] | None], bytes]
+    resumed: Callable[[bytes, list[Any]], bytes]
     reader_for: "Callable[[str], ResponseReader] | None" = None
     headers: dict[str, str] = {}
 

@@ -73,6 +73,10 @@ class Asking:
             return await self._begin(emitter, buffer).ask_all(asked)
         return await asyncio.wrap_future(self._ask_from_thread(emitter, buffer, asked))
 
+    async def ask_each(self, asked: Sequence[Question]) -> list[Any]:
+        """Ask questions, and wait for each; see `OpenQuestions.ask_each`. On the event loop alone."""
+        return await self._begin(*self._require_buffer()).ask_each(asked)
+
     def ask_all_blocking(self, asked: Sequence[Question]) -> list[Any]:
         """Ask questions, and block the thread until all answers are there.
 

@@ -109,6 +109,29 @@ class OpenQuestions:
             while questions:  # emptied: one of them has the exception, whose traceback has this list
                 self.withdraw(questions.pop())
 
+    async def ask_each(self, asked: Sequence[Question]) -> list[Any]:
+        """Ask questions, and wait for each until it is answered or its time is over.
+
+        Returns:
+            The answers, in the order of the questions; `UNSET` for those that were not answered in time.
+
+        Raises:
+            TypeError: As for `ask_all`.
+            ValueError: As for `ask_all`.
+            RuntimeError: As for `ask_all`.
+        """
+        questions, answers = await self.open_all(asked), []
+        try:
+            for question in questions:
+                try:
+                    answers.append(await question.answer)
+                except InputTimeout:
+                    answers.append(UNSET)
+        finally:
+            while questions:  # as in `ask_all`
+                self.withdraw(questions.pop())
+        return answers
+
     async def open_all(self, asked: Sequence[Question]) -> list[OpenQuestion]:
         """Ask questions without waiting for their answers: all of them, or none.
 

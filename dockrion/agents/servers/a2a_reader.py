@@ -241,8 +241,8 @@ class A2aReader:
         schema = event.get("schema")
         asked = Question(text, schema, _seconds_until(event), is_secret(schema))
 
-        def resumed(_body: bytes, answers: list[Any] | None) -> bytes:
-            if answers is None:  # the agent goes on without
+        def resumed(_body: bytes, answers: list[Any]) -> bytes:
+            if answers[0] is msgspec.UNSET:  # the agent goes on without
                 return a2a_messages.subscribing_request(self._task["taskId"], self._version)
             self._answer = a2a_messages.answering_request(
                 answers[0], self._task, self._version, streams=self._streams
@@ -271,7 +271,7 @@ class A2aReader:
             else:
                 self._streams = False
 
-            def resumed(body: bytes, _answers: list[Any] | None) -> bytes:
+            def resumed(body: bytes, _answers: list[Any]) -> bytes:
                 return a2a_messages.asked_otherwise(body, self._version, streams=self._streams)
 
             return Interruption([], resumed, partial(self._reads, "message"))

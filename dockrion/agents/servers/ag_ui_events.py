@@ -83,15 +83,14 @@ def interruption(interrupts: list[Interrupt]) -> Interruption:
     if len(interrupts) > MAX_OPEN:
         raise ProtocolError(f"the agent's server asks more than {MAX_OPEN} questions at once")
 
-    def resumed(body: bytes, answers: list[Any] | None) -> bytes:
+    def resumed(body: bytes, answers: list[Any]) -> bytes:
         before = msgspec.json.decode(body)
-        if answers is None:
-            resume = [{"interruptId": each.id, "status": "cancelled"} for each in interrupts]
-        else:
-            resume = [
-                {"interruptId": each.id, "status": "resolved", "payload": answer}
-                for each, answer in zip(interrupts, answers, strict=True)
-            ]
+        resume = [
+            {"interruptId": each.id, "status": "cancelled"}
+            if answer is msgspec.UNSET
+            else {"interruptId": each.id, "status": "resolved", "payload": answer}
+            for each, answer in zip(interrupts, answers, strict=True)
+        ]
         return msgspec.json.encode(
             {**before, "runId": ids.uuid7(), "parentRunId": before["runId"], "resume": resume}
         )

@@ -263,6 +263,22 @@ async def test_a_question_that_nobody_answers_is_cancelled() -> None:
     assert [each.status for each in after.resume] == ["cancelled"]
 
 
+async def test_answers_arrive_though_another_question_has_expired() -> None:
+    asked = [
+        {"id": "1", "message": "Book?"},
+        {"id": "2", "message": "And?", "expiresAt": "2020-01-01T00:00:00Z"},
+    ]
+    first = frame(type="RUN_FINISHED", outcome={"type": "interrupt", "interrupts": asked})
+    async with served(asking(first, stream(STARTED, FINISHED)), **AG_UI) as (runs, made):
+        run_id = await runs.start(PAYLOAD)
+        await answer(runs, run_id, value=True, prompt="Book?")
+        assert (await runs.ended(run_id)).run.status == "completed"
+    assert made.requests[1].json["resume"] == [
+        {"interruptId": "1", "status": "resolved", "payload": True},
+        {"interruptId": "2", "status": "cancelled"},
+    ]
+
+
 async def test_a_server_that_asks_forever_is_a_protocol_error() -> None:
     asked = stream(STARTED, interrupt(message="Book?", expires_at="2020-01-01T00:00:00Z"))
     async with served(asking(*[asked] * 101), **AG_UI) as (runs, made):

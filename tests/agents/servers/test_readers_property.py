@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from dockrion.agents.response_readers import (
     Begun,
@@ -144,7 +145,7 @@ def check(reader: ResponseReader, data: bytes, *, again: bool = True) -> None:
                 with suppress(ValueError):  # the agent makes a `ProtocolError` of it
                     part.fields()
             elif isinstance(part, Interruption):
-                json.loads(part.resumed(BODY, None))
+                json.loads(part.resumed(BODY, [UNSET] * len(part.questions)))
             elif isinstance(part, Begun) and again:
                 following = part.follow()
                 json.loads(following.resumed(BODY, []))
