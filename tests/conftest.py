@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import json
+import logging
 import sys
 import threading
 import time
@@ -18,7 +20,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.redis import RedisBackend
+from dockrion.logs import JsonFormatter
+from dockrion.redaction import Redactor
 from dockrion.runs.manager import RunManager
+from dockrion.runs.session import current_session
 from dockrion.web.aiohttp_internals import connection_factory
 from dockrion.web.app import create_app
 from dockrion.web.service import SERVICE
@@ -109,6 +114,20 @@ async def nothing_left() -> AsyncIterator[None]:
             task.print_stack(file=sys.stdout)
         raise
     await wait_until(lambda: set(threading.enumerate()) - threads <= _default_executor_threads())
+
+
+@pytest.fixture
+def lines() -> Iterator[list[dict[str, Any]]]:
+    """Return the lines of the log, as they are written."""
+    logged: list[dict[str, Any]] = []
+    formatter, handler = JsonFormatter(Redactor(), current_session), logging.Handler()
+    handler.emit = lambda record: logged.append(json.loads(formatter.format(record)))  # type: ignore[method-assign]
+    root, level = logging.getLogger(), logging.getLogger().level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    yield logged
+    root.setLevel(level)
+    root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import atexit
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -39,7 +40,33 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
     raise AssertionError(f"{what} in {TIMEOUT_SECONDS} s")
 
 
-class ClusterServers:
+class _Deployment(ABC):
+    """Servers that run during a block.
+
+    Attributes:
+        processes: All of them.
+    """
+
+    processes: Sequence[RedisServer]
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the servers, and wait until they are ready."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self.processes:
+            each.kill()
+
+
+class ClusterServers(_Deployment):
     """The nodes of a cluster: masters that share the slots evenly, and replicas of the first ones."""
 
     def __init__(
@@ -56,6 +83,7 @@ class ClusterServers:
             )
             for port in self._bus_ports
         ]
+        self.processes = self.nodes
         self.masters, self.replicas = self.nodes[:masters], self.nodes[masters:]
 
     @property
@@ -121,18 +149,6 @@ class ClusterServers:
             if node.command("INFO", "replication")["role"] == "master":  # a failover may have changed that
                 node.command("CLUSTER", "SETSLOT", slot, "NODE", identity(target))
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for node in self.nodes:
-            node.kill()
-
     def _is_complete(self, node: RedisServer) -> bool:
         state = node.command("CLUSTER INFO")
         return bool(
@@ -142,7 +158,7 @@ class ClusterServers:
         )
 
 
-class SentinelServers:
+class SentinelServers(_Deployment):
     """A primary, a replica of it, and Sentinels that watch them."""
 
     def __init__(
@@ -156,6 +172,7 @@ class SentinelServers:
             )
             for _ in range(sentinels)
         ]
+        self.processes = [*self.sentinels, *self.servers]
 
     @property
     def url(self) -> str:
@@ -193,18 +210,6 @@ class SentinelServers:
     def command(self, *words: Any) -> Any:
         """Send a command to the primary."""
         return self.primary.command(*words)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for server in (*self.sentinels, *self.servers):
-            server.kill()
 
 
 class SentinelServer(RedisServer):

@@ -233,6 +233,20 @@ class Gate:
         return payload
 
 
+class Endless:
+    """An agent that works until it is stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = asyncio.Event()
+
+    async def __call__(self, _payload: Any, context: StreamContext) -> None:
+        try:
+            await context.emit_token("begun")
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.stopped.set()
+
+
 @asynccontextmanager
 async def nothing_unretrieved() -> AsyncIterator[None]:
     """Fail if the event loop reports an unhandled exception."""

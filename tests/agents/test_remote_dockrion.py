@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
-from tests.agents.harness import bench
+from tests.agents.harness import Endless, bench
 from tests.agents.processes import remote
 from tests.conftest import Serve
 from tests.support import Served
@@ -73,22 +73,14 @@ async def test_error_status_is_forwarded(serve: Serve, path: str) -> None:
 
 
 async def test_cancel_reaches_the_inner_agent(serve: Serve) -> None:
-    stopped = asyncio.Event()
-
-    async def endless(_payload: Any, context: StreamContext) -> None:
-        try:
-            await context.emit_token("begun")
-            await asyncio.get_running_loop().create_future()
-        finally:
-            stopped.set()
-
+    endless = Endless()
     inner = await serve(endless)
     async with remote(url_of(inner, "/invoke/stream")) as agent, bench(agent) as runs:
         run_id = await runs.start({})
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(endless.stopped.wait(), 5)
 
 
 async def test_health_of_the_inner_service_is_used(serve: Serve) -> None:

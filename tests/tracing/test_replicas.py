@@ -12,7 +12,7 @@ from tests.backends.conformance import delete_keys
 from tests.backends.service import fast_beats, paused
 from tests.conftest import Serve
 from tests.servers import KINDS, shared
-from tests.support import wait_until
+from tests.support import Served, wait_until
 from tests.tracing.receiver import Collector, Span
 from tests.tracing.spans import TRACE_ID, UNSAMPLED, event_names, start, tracing
 from tests.web.helpers import Waits
@@ -48,6 +48,15 @@ class FailsToEnd:
         if context.attempt <= self._waits:
             await self._waiting(payload, context)
         return payload
+
+
+async def begun(serve: Serve, **sections: Any) -> tuple[Served, Served, str]:
+    """Start a run whose first attempt never ends; return its replica, another replica, and its id."""
+    agent = FailsToEnd(waits=1)
+    one = await serve(agent, **sections)
+    run_id = await start(one)
+    await wait_until(lambda: agent.attempts)
+    return one, await serve(agent, **sections), run_id
 
 
 def attempts(span: Span) -> list[tuple[int, str | None]]:
@@ -92,11 +101,7 @@ async def test_spans_of_an_agent_that_works_for_an_unsampled_run_of_another_repl
 async def test_a_run_that_is_begun_again_is_one_span_with_all_attempts(
     collector: Collector, serve: Serve, agent_name: str
 ) -> None:
-    agent = FailsToEnd(waits=1)
-    one = await serve(agent, streaming=RETRY, observability=tracing(collector))
-    run_id = await start(one)
-    await wait_until(lambda: agent.attempts)
-    other = await serve(agent, streaming=RETRY, observability=tracing(collector))
+    one, other, run_id = await begun(serve, streaming=RETRY, observability=tracing(collector))
     await die(one)
     await other.finished(run_id)
     run = await collector.span(NAME(agent_name))
@@ -113,11 +118,7 @@ async def test_a_run_that_is_begun_again_is_one_span_with_all_attempts(
 async def test_the_span_of_a_run_whose_replica_died_is_ended_by_who_ends_the_run(
     collector: Collector, serve: Serve, agent_name: str
 ) -> None:
-    agent = FailsToEnd(waits=1)
-    one = await serve(agent, observability=tracing(collector))
-    run_id = await start(one)
-    await wait_until(lambda: agent.attempts)
-    other = await serve(agent, observability=tracing(collector))
+    one, other, run_id = await begun(serve, observability=tracing(collector))
     await die(one)
     await other.finished(run_id)
     run = await collector.span(NAME(agent_name))
@@ -129,11 +130,7 @@ async def test_the_span_of_a_run_whose_replica_died_is_ended_by_who_ends_the_run
 async def test_a_replica_that_hands_a_run_over_does_not_end_its_span(
     collector: Collector, serve: Serve, agent_name: str
 ) -> None:
-    agent = FailsToEnd(waits=1)
-    one = await serve(agent, streaming=RETRY, observability=tracing(collector))
-    run_id = await start(one)
-    await wait_until(lambda: agent.attempts)
-    other = await serve(agent, streaming=RETRY, observability=tracing(collector))
+    one, other, run_id = await begun(serve, streaming=RETRY, observability=tracing(collector))
     await one.service.drain(0)
     await other.finished(run_id)
     run = await collector.span(NAME(agent_name))
@@ -156,11 +153,7 @@ async def test_a_waiting_run_that_is_cancelled_has_a_span(
 async def test_a_replica_that_was_taken_for_dead_leaves_the_span_to_who_ended_the_run(
     collector: Collector, serve: Serve, agent_name: str
 ) -> None:
-    agent = FailsToEnd(waits=1)
-    one = await serve(agent, observability=tracing(collector))
-    run_id = await start(one)
-    await wait_until(lambda: agent.attempts)
-    other = await serve(agent, observability=tracing(collector))
+    one, other, run_id = await begun(serve, observability=tracing(collector))
     async with paused(redis_of(one)):
         await other.finished(run_id)
     await wait_until(lambda: not one.service.runs.in_flight_ids)

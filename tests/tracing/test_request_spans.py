@@ -1,9 +1,7 @@
 """The span of a request: until its response is complete, named by its route."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -11,9 +9,6 @@ import pytest
 from opentelemetry import trace
 
 from dockrion import StreamContext
-from dockrion.logs import JsonFormatter
-from dockrion.redaction import Redactor
-from dockrion.runs.session import current_session
 from tests.conftest import Serve
 from tests.support import INGEST, wait_until
 from tests.tracing.receiver import Collector
@@ -135,20 +130,6 @@ async def test_requests_on_one_connection_are_apart(collector: Collector, serve:
     await wait_until(lambda: len(collector.named("GET /info")) == 3)
     assert {span.parent_id for span in collector.spans} == {""}
     assert len({span.trace_id for span in collector.spans}) == 3
-
-
-@pytest.fixture
-def lines() -> Iterator[list[dict[str, Any]]]:
-    """Return the lines of the log, as they are written."""
-    logged: list[dict[str, Any]] = []
-    formatter, handler = JsonFormatter(Redactor(), current_session), logging.Handler()
-    handler.emit = lambda record: logged.append(json.loads(formatter.format(record)))  # type: ignore[method-assign]
-    root, level = logging.getLogger(), logging.getLogger().level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    yield logged
-    root.setLevel(level)
-    root.removeHandler(handler)
 
 
 async def test_lines_of_the_log_have_the_span_they_are_written_in(

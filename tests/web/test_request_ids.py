@@ -1,18 +1,13 @@
 """The id of a request: in its response, and in every line that is logged for it, also by its run."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dockrion import StreamContext
-from dockrion.logs import JsonFormatter
-from dockrion.redaction import Redactor
-from dockrion.runs.session import current_session
 from dockrion.web.service import Service
 from tests.conftest import Serve
 from tests.servers import KINDS
@@ -32,20 +27,6 @@ HANDSHAKE = {
 }
 PREFLIGHT = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
 ONE_SLOT = {"max_concurrent_runs": 1}
-
-
-@pytest.fixture
-def lines() -> Iterator[list[dict[str, Any]]]:
-    """Return the lines of the log, as they are written."""
-    logged: list[dict[str, Any]] = []
-    formatter, handler = JsonFormatter(Redactor(), current_session), logging.Handler()
-    handler.emit = lambda record: logged.append(json.loads(formatter.format(record)))  # type: ignore[method-assign]
-    root, level = logging.getLogger(), logging.getLogger().level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    yield logged
-    root.setLevel(level)
-    root.removeHandler(handler)
 
 
 def ids_of(line: dict[str, Any]) -> tuple[str | None, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dockrion import StreamContext
-from tests.agents.harness import Ended, bench
+from tests.agents.harness import Ended, Endless, bench
 from tests.agents.processes import remote
 from tests.agents.servers.openai_server import MODEL, PAYLOAD
 from tests.conftest import Serve
@@ -93,15 +93,7 @@ async def test_the_key_opens_the_other_service(serve: Serve, tmp_path: Path) -> 
 
 
 async def test_a_cancel_reaches_the_other_service(serve: Serve) -> None:
-    stopped = asyncio.Event()
-
-    async def endless(_payload: Any, context: StreamContext) -> None:
-        try:
-            await context.emit_token("begun")
-            await asyncio.get_running_loop().create_future()
-        finally:
-            stopped.set()
-
+    endless = Endless()
     inner = await serve(endless, **SHOWN)
     url = str(inner.client.make_url("/v1/chat/completions"))
     async with remote(url, protocol="openai", model=MODEL) as agent, bench(agent) as runs:
@@ -109,4 +101,4 @@ async def test_a_cancel_reaches_the_other_service(serve: Serve) -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(endless.stopped.wait(), 5)

@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from dockrion import StreamContext
 from tests.support import Served
 
 SERVED = {"protocols": ["openai"]}
@@ -26,6 +27,19 @@ async def sdk(served: Served, api_key: str = "none", **options: Any) -> AsyncIte
         ) as client,
     ):
         yield client
+
+
+async def forecast(payload: Any, context: StreamContext) -> Any:
+    """Reason, call a tool, and tell what it says."""
+    await context.emit_reasoning("A tool ")
+    await context.emit_reasoning("knows.")
+    await context.emit_token("Let me look.", message_id="m1")
+    await context.emit_tool_call("weather", {"city": "Oslo"}, "c1", message_id="m1")
+    await context.emit_tool_result("c1", "rain", name="weather")
+    for word in ("It ", "rains", "."):
+        await context.emit_token(word, message_id="m2")
+    await context.emit_usage("small", input_tokens=7, output_tokens=5)
+    return payload
 
 
 def error_of(error: pytest.ExceptionInfo[openai.APIError]) -> tuple[int | None, str | None, str | None]:

@@ -10,8 +10,8 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits
-from tests.web.protocols.openai_client import ASKED, SERVED, error_of, sdk
-from tests.web.protocols.test_openai_chat import WEATHER, forecast, text_of
+from tests.web.protocols.openai_client import ASKED, SERVED, error_of, forecast, sdk
+from tests.web.protocols.test_openai_chat import WEATHER, text_of
 from tests.web.protocols.test_openai_responses_failures import SMALL_WINDOW
 from tests.web.protocols.test_openai_responses_resumed import Counts
 from tests.web.test_ownership import replicas

@@ -11,22 +11,10 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import TIMEOUT_SECONDS, wait_until
 from tests.web.helpers import Waits
-from tests.web.protocols.openai_client import SERVED, error_of, sdk
+from tests.web.protocols.openai_client import SERVED, error_of, forecast, sdk
 
 ASKED: dict[str, Any] = {"model": "any", "input": "Rain?"}
 WEATHER: Any = {"type": "function", "name": "weather", "parameters": {}, "strict": None}
-
-
-async def forecast(_payload: Any, context: StreamContext) -> None:
-    """Reason, call a tool, and tell what it says."""
-    await context.emit_reasoning("A tool ")
-    await context.emit_reasoning("knows.")
-    await context.emit_token("Let me look.", message_id="m1")
-    await context.emit_tool_call("weather", {"city": "Oslo"}, "c1", message_id="m1")
-    await context.emit_tool_result("c1", "rain", name="weather")
-    for word in ("It ", "rains", "."):
-        await context.emit_token(word, message_id="m2")
-    await context.emit_usage("small", input_tokens=7, output_tokens=5)
 
 
 async def echo(payload: Any) -> Any:

@@ -10,8 +10,8 @@ from dockrion import StreamContext
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits
-from tests.web.protocols.openai_client import SERVED, sdk
-from tests.web.protocols.test_openai_responses import ASKED, forecast
+from tests.web.protocols.openai_client import SERVED, forecast, sdk
+from tests.web.protocols.test_openai_responses import ASKED
 from tests.web.test_ownership import replicas
 from tests.web.wire import connections
 
