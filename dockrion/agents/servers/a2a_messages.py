@@ -1,6 +1,6 @@
 """Messages to servers of A2A, in both versions of the protocol, and the requests that send them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -9,9 +9,21 @@ from dockrion.agents.servers.message_parts import media_of
 from dockrion.errors import InvalidRequest
 
 Version = str  # `1.0` or `0.3`
-_METHODS = {  # for each version: to stream, to send, to cancel, to read on, to get
-    "1.0": ("SendStreamingMessage", "SendMessage", "CancelTask", "SubscribeToTask", "GetTask"),
-    "0.3": ("message/stream", "message/send", "tasks/cancel", "tasks/resubscribe", "tasks/get"),
+
+
+class _Methods(NamedTuple):
+    """The methods of a version, by what they do."""
+
+    stream: str
+    send: str
+    cancel: str
+    subscribe: str
+    get: str
+
+
+_METHODS = {
+    "1.0": _Methods("SendStreamingMessage", "SendMessage", "CancelTask", "SubscribeToTask", "GetTask"),
+    "0.3": _Methods("message/stream", "message/send", "tasks/cancel", "tasks/resubscribe", "tasks/get"),
 }
 _MEDIA_TYPES = ["text/plain", "application/json"]
 
@@ -44,19 +56,28 @@ def answering_request(answer: Any, task: dict[str, str], version: Version, *, st
 
 
 def cancelling_request(task_id: str, version: Version) -> bytes:
-    return _call(_METHODS[version][2], {"id": task_id})
+    """Return the request that cancels a task."""
+    return _call(_METHODS[version].cancel, {"id": task_id})
 
 
 def subscribing_request(task_id: str, version: Version) -> bytes:
-    return _call(_METHODS[version][3], {"id": task_id})
+    """Return the request that reads on in the stream of a task."""
+    return _call(_METHODS[version].subscribe, {"id": task_id})
 
 
 def getting_request(task_id: str, version: Version) -> bytes:
-    return _call(_METHODS[version][4], {"id": task_id})
+    """Return the request that gets a task as it is."""
+    return _call(_METHODS[version].get, {"id": task_id})
 
 
-def asked_otherwise(body: bytes, version: Version, *, streams: bool) -> bytes:
-    """Return a request of version 1.0 as another version has it, or for a response that is no stream."""
+def converted_request(body: bytes, version: Version, *, streams: bool) -> bytes:
+    """Return a request of version 1.0 for a stream as a server takes it that has refused it.
+
+    Args:
+        body: The request.
+        version: The version that the server speaks.
+        streams: Whether it can respond with a stream.
+    """
     message = msgspec.json.decode(body)["params"]["message"]
     named = {name: message[name] for name in ("taskId", "contextId") if name in message}
     return _request(message["parts"], named, version, streams=streams)
@@ -70,8 +91,10 @@ def _request(parts: list[Any], named: dict[str, str], version: Version, *, strea
     else:
         message |= {"kind": "message", "role": "user", "parts": [_part_in_0_3(part) for part in parts]}
         configuration["blocking"] = True
-    method = _METHODS[version][0 if streams else 1]
-    return _call(method, {"message": message, "configuration": configuration})
+    methods = _METHODS[version]
+    return _call(
+        methods.stream if streams else methods.send, {"message": message, "configuration": configuration}
+    )
 
 
 def _call(method: str, params: dict[str, Any]) -> bytes:

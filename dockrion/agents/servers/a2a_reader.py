@@ -272,7 +272,7 @@ class A2aReader:
                 self._streams = False
 
             def resumed(body: bytes, _answers: list[Any]) -> bytes:
-                return a2a_messages.asked_otherwise(body, self._version, streams=self._streams)
+                return a2a_messages.converted_request(body, self._version, streams=self._streams)
 
             return Interruption([], resumed, partial(self._reads, "message"))
         return failed

@@ -44,7 +44,7 @@ from dockrion.web.service import SERVICE
 _CONTEXT = "contextId"  # the field of `Run.protocol` that has what the client calls the conversation
 
 
-class _Sent(msgspec.Struct, frozen=True):
+class _SentMessage(msgspec.Struct, frozen=True):
     """A message that was sent to a task.
 
     Attributes:
@@ -64,7 +64,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
     """Send the agent a message, and return the task once it has ended or asks something."""
     params = params_of(rpc, SendParams)
     at_once = params.options.at_once
-    sent = await _sent(request, params, version, cancel=not at_once)
+    sent = await _deliver(request, params, version, cancel=not at_once)
     options = _options(request, sent.run, sent.answered or 0)
     if at_once:
         state = await _stored(request, sent.run, options)
@@ -79,7 +79,7 @@ async def send(request: web.Request, rpc: Request, version: Version) -> web.Stre
 async def stream(request: web.Request, rpc: Request, version: Version) -> web.StreamResponse:
     """Send the agent a message, and stream the task until it has ended or asks something."""
     cursor = _cursor(request)
-    sent = await _sent(request, params_of(rpc, SendParams), version)
+    sent = await _deliver(request, params_of(rpc, SendParams), version)
     encoder = _encoder(request, sent.run, rpc, version, sent.answered or 0)
     if sent.answered is None:
         task = encoder.writer.task(Status("submitted", msgspec.json.encode(sent.run.created_at)))
@@ -130,7 +130,9 @@ async def refuse_extended_card(_request: web.Request, _rpc: Request, _version: V
     raise RpcError(errors.NO_EXTENDED_CARD, "this agent has no other card than the public one")
 
 
-async def _sent(request: web.Request, params: SendParams, version: Version, *, cancel: bool = True) -> _Sent:
+async def _deliver(
+    request: web.Request, params: SendParams, version: Version, *, cancel: bool = True
+) -> _SentMessage:
     """Start a task, or answer what one has asked."""
     service, message = request.app[SERVICE], params.message
     service.access.require_permission(request, "invoke")
@@ -142,7 +144,7 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
         run, answered = await _answer(request, message, message.task_id)
         if cancel:
             service.runs.caller_returned(run.incarnation)
-        return _Sent(run, answered, run_headers(request, run, replayed=False), cancel)
+        return _SentMessage(run, answered, run_headers(request, run, replayed=False), cancel)
     service.runs.ready_agent()
     payload, context_id = _payload(service.dockfile, message)
     run, replayed = await start_payload_run(
@@ -152,7 +154,7 @@ async def _sent(request: web.Request, params: SendParams, version: Version, *, c
         webhook_url=webhook_url,
         cancel_on_disconnect=cancel,
     )
-    return _Sent(run, None, run_headers(request, run, replayed=replayed), cancel and not replayed)
+    return _SentMessage(run, None, run_headers(request, run, replayed=replayed), cancel and not replayed)
 
 
 def _payload(dockfile: Dockfile, message: Message) -> tuple[dict[str, Any], str | None]:
