@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,20 @@ from tests.e2e import process
 from tests.e2e.process import ROOT, run, write_dockfile
 
 OK = "def handle(payload):\n    return payload\n"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process, whose working directory becomes that of the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = main(arguments)
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+
+    return run_command
 
 
 def test_version(tmp_path: Path) -> None:
@@ -140,9 +155,9 @@ def handle(payload: Question) -> "Decimal":
 """
 
 
-def test_openapi_describes_the_types_of_the_handler(tmp_path: Path) -> None:
+def test_openapi_describes_the_types_of_the_handler(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, TYPED)
-    result = run("openapi", cwd=tmp_path)
+    result = run_here("openapi")
     assert result.returncode == 0
     schemas = msgspec.json.decode(result.stdout)["components"]["schemas"]
     assert schemas["AgentInput"]["properties"] == {"text": {"type": "string"}}
@@ -152,67 +167,67 @@ def test_openapi_describes_the_types_of_the_handler(tmp_path: Path) -> None:
     assert warning.startswith("warning: agent.handler: agent:handle: the type of its output is ignored: ")
 
 
-def test_openapi_does_without_code_that_cannot_be_imported(tmp_path: Path) -> None:
+def test_openapi_does_without_code_that_cannot_be_imported(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, "import nowhere_to_be_found")
-    result = run("openapi", cwd=tmp_path)
+    result = run_here("openapi")
     assert result.returncode == 0
     assert "AgentInput" not in msgspec.json.decode(result.stdout)["components"]["schemas"]
     assert result.stderr.startswith("warning: agent.handler: importing 'agent' failed")
 
 
-def test_openapi_imports_no_code_if_the_dockfile_has_both_schemas(tmp_path: Path) -> None:
+def test_openapi_imports_no_code_if_the_dockfile_has_both_schemas(tmp_path: Path, run_here: Run) -> None:
     schema = {"type": "object"}
     write_dockfile(tmp_path, "import nowhere_to_be_found", io_schema={"input": schema, "output": schema})
-    result = run("openapi", cwd=tmp_path)
+    result = run_here("openapi")
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_validate_warns_of_types_that_are_ignored(tmp_path: Path) -> None:
+def test_validate_warns_of_types_that_are_ignored(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, TYPED)
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert result.returncode == 0
     assert " agent.handler: agent:handle: the type of its output is ignored: NameError" in result.stderr
 
 
-def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
+def test_openapi_of_a_bad_dockfile_exits_with_one(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK, expose={"port": 0})
-    result = run("openapi", cwd=tmp_path)
+    result = run_here("openapi")
     assert result.returncode == 1
     assert "expose.port" in result.stderr
     assert result.stdout == ""
 
 
-def test_validate_finds_the_dockfile_in_the_working_directory(tmp_path: Path) -> None:
+def test_validate_finds_the_dockfile_in_the_working_directory(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK)
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_validate_names_only_endpoints_that_will_exist(tmp_path: Path) -> None:
+def test_validate_names_only_endpoints_that_will_exist(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK, expose={"streaming": "none"}, streaming={"async_runs": False})
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert "POST /invoke" in result.stdout
     assert "/runs" not in result.stdout
     assert "/invoke/stream" not in result.stdout
 
 
-def test_validate_lists_ignored_fields(tmp_path: Path) -> None:
+def test_validate_lists_ignored_fields(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK, build={"include": {"directories": ["data"]}})
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert re.search(r"^ignores +build$", result.stdout, re.MULTILINE)
 
 
-def test_validate_of_a_bad_dockfile_exits_with_one(tmp_path: Path) -> None:
+def test_validate_of_a_bad_dockfile_exits_with_one(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK, expose={"port": 0})
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     assert re.match(r"Dockfile\.yaml:\d+:\d+: expose\.port: ", line)
 
 
-def test_validate_warns_about_a_misspelt_field(tmp_path: Path) -> None:
+def test_validate_warns_about_a_misspelt_field(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK, streaming={"events": {"heartbeat_intervall": 3}})
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert result.returncode == 0
     (line,) = result.stderr.splitlines()
     assert line.startswith("warning: Dockfile.yaml:")
@@ -220,11 +235,11 @@ def test_validate_warns_about_a_misspelt_field(tmp_path: Path) -> None:
     assert re.search(r"heartbeat_interval\b", line)
 
 
-def test_validate_exits_with_one_for_everything_that_run_refuses(tmp_path: Path) -> None:
+def test_validate_exits_with_one_for_everything_that_run_refuses(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(
         tmp_path, "", auth={"mode": "api_key", "x": 1}, secrets={"required": [{"name": "ONE"}]}, typo=1
     )
-    result = run("validate", cwd=tmp_path)
+    result = run_here("validate")
     assert result.returncode == 1
     assert "handler agent:handle" in result.stdout
     parts = [
@@ -282,10 +297,10 @@ def test_validate_prints_the_schema_of_dockfiles(capsys: pytest.CaptureFixture[s
     assert "streaming" in str(schema)
 
 
-def test_validate_reads_variables_from_a_file(tmp_path: Path) -> None:
+def test_validate_reads_variables_from_a_file(tmp_path: Path, run_here: Run) -> None:
     write_dockfile(tmp_path, OK, expose={"port": "${THE_PORT}"})
     (tmp_path / "some.env").write_text("THE_PORT=9123\n")
-    result = run("validate", "--env-file", "some.env", cwd=tmp_path)
+    result = run_here("validate", "--env-file", "some.env")
     assert result.returncode == 0
     assert ":9123" in result.stdout
 

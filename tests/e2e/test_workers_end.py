@@ -43,12 +43,11 @@ def left(folder: Path) -> list[Path]:
     return list((folder / "tmp").iterdir())
 
 
-@pytest.mark.parametrize("how", HOW)
-async def test_signal_ends_idle_workers_with_success(fleet: Workers, tmp_path: Path, how: str) -> None:
+async def test_signal_ends_idle_workers_with_success(fleet: Workers, tmp_path: Path) -> None:
     workers = await fleet(PID, 3)
     pids = workers.pids
     assert left(tmp_path)
-    HOW[how](workers)
+    workers.process.signal(signal.SIGTERM)
     assert await workers.process.exit_code() == 0
     assert {line["worker"] for line in workers.lines("shut down")} == pids
     await workers.until_gone(pids)
@@ -71,6 +70,9 @@ async def test_runs_that_finish_within_the_grace_period_respond(
     signal_file.touch()
     assert {response["output"] for response in await asyncio.gather(*pending)} == pids
     assert await workers.process.exit_code() == 0
+    assert {line["worker"] for line in workers.lines("shut down")} == pids
+    assert not workers.lines("worker died")
+    assert not left(tmp_path)
     assert workers.process.err == ""
 
 
