@@ -22,6 +22,11 @@ class Gap(Control, frozen=True, tag="gap"):
     requested: int
     first_available: int
 
+    @property
+    def is_of_another_run(self) -> bool:
+        """Whether the reader's position is that of another run with the id."""
+        return self.first_available <= self.requested
+
 
 class Notice(Control, frozen=True):
     """A control frame with which a connection ends before its run does.

@@ -69,7 +69,7 @@ class StreamEncoder(msgspec.Struct, frozen=True):
         return b"".join(map(_one_line_each, frames)), updates.state
 
     def encode_gap(self, _state: StreamState, gap: Gap) -> tuple[bytes, StreamState]:
-        if gap.first_available <= gap.requested:  # another run with this id
+        if gap.is_of_another_run:
             return self._error_frame(TASK_NOT_FOUND, "this task was replaced by another"), _after_gap(gap)
         return frame(self.writer.status_update(gap_update(gap)), 0, 0), _after_gap(gap)
 
@@ -181,5 +181,4 @@ def _one_line_each(frames: bytes) -> bytes:
 
 def _after_gap(gap: Gap) -> StreamState:
     origin = gap.first_available - 1
-    replaced = gap.first_available <= gap.requested
-    return StreamState(origin=origin, ended=replaced, incomplete=True)
+    return StreamState(origin=origin, ended=gap.is_of_another_run, incomplete=True)

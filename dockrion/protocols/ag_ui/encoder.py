@@ -40,7 +40,7 @@ class RunEncoder(msgspec.Struct, frozen=True):
         return b"".join(writer.frames), writer.state
 
     def encode_gap(self, state: RunState, gap: Gap) -> tuple[bytes, RunState]:
-        if gap.first_available <= gap.requested:  # another run with this id, whose messages are others
+        if gap.is_of_another_run:  # whose messages are others
             data = events.event("RUN_ERROR", message="this run was replaced by another", code="GAP")
             return frame(data, 0, 0), RunState(origin=gap.first_available - 1, ended=True)
         writer = self._writer(state)

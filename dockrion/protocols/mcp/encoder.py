@@ -95,10 +95,10 @@ class CallEncoder(msgspec.Struct, frozen=True):
 
     def encode_gap(self, state: CallState, gap: Gap) -> tuple[bytes, CallState]:
         origin = gap.first_available - 1
-        if origin:
+        if not gap.is_of_another_run:
             return b"", CallState(origin=origin, incomplete=True)
         response = self.error("this run was replaced by another", Gone.code)
-        return _frame(response), _replace(state, origin=0, ended=True, response=response)
+        return _frame(response), _replace(state, origin=origin, ended=True, response=response)
 
     def encode_notice(self, _state: CallState, notice: Notice) -> bytes:
         return _frame(self.error(notice.message, notice.type.upper()))
