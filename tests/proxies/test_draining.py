@@ -17,7 +17,7 @@ from tests.web.transports.readers import STREAMS, TRANSPORTS, Refused, all_of, i
 
 NAMES = [program.name for program in PROGRAMS]
 DRAINING = {503, WSCloseCode.GOING_AWAY}
-NOTICED = 25  # so many requests in a row are served once a proxy knows that a replica ends
+NOTICED = 15  # so many requests in a row are served once a proxy knows that a replica ends
 
 
 class Requests:
@@ -48,9 +48,9 @@ class Requests:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(again_and_again(1, _ready))
-            group.create_task(again_and_again(0.15, _run))
+            group.create_task(again_and_again(0.25, _run))
             for transport in STREAMS:
-                group.create_task(again_and_again(0.15, partial(_stream, transport)))
+                group.create_task(again_and_again(0.25, partial(_stream, transport)))
             try:
                 yield
             finally:
