@@ -140,7 +140,7 @@ def test_other_manifests_are_about_these_pods() -> None:
         assert any(selector["matchLabels"].items() <= each.items() for each in labels)
 
 
-def test_the_units_are_valid_and_leave_the_time_to_end(tmp_path: Path) -> None:
+def test_the_units_are_valid_and_restricted_and_leave_the_time_to_end(tmp_path: Path) -> None:
     service = (FOLDER / "dockrion.service").read_text()
     (tmp_path / "dockrion.service").write_text(service.replace("/opt/dockrion/bin/dockrion", sys.executable))
     (tmp_path / "dockrion.socket").write_text((FOLDER / "dockrion.socket").read_text())
@@ -149,6 +149,14 @@ def test_the_units_are_valid_and_leave_the_time_to_end(tmp_path: Path) -> None:
     units = sorted(tmp_path.iterdir())
     verified = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    options = ("--offline=true", "--threshold=20")  # 2.0 of 10.0
+    judged = subprocess.run(
+        [analyze, "security", *options, tmp_path / "dockrion.service"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stdout
     (command,) = re.findall(r"^ExecStart=\S+dockrion run (.*)$", service, re.MULTILINE)
-    options = cli._parser("run").parse_args(["run", *command.split()])
-    assert f"\nTimeoutStopSec={options.grace + 15:.0f}\n" in service
+    arguments = cli._parser("run").parse_args(["run", *command.split()])
+    assert f"\nTimeoutStopSec={arguments.grace + 15:.0f}\n" in service
