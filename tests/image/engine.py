@@ -24,13 +24,13 @@ PROGRAMS = (
     "redis-server",
 )
 
+LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")  # not more than this machine may allow
 _RUN = (
     "--pull=never",
     "--read-only-tmpfs=false",  # as in Docker, /dev/shm is all that can be written to
     "--log-driver=k8s-file",
     "--health-interval=disable",  # podman leaves the intervals to systemd
-    "--ulimit=nofile=4096:4096",
-    "--ulimit=nproc=4096:4096",
+    *LIMITS,
 )
 
 
@@ -123,8 +123,13 @@ class Engine:
         return ("buildah", *self._store(), "bud", *options)
 
     def _podman(self) -> tuple[str, ...]:
+        return ("podman", *self.podman_options)
+
+    @property
+    def podman_options(self) -> tuple[str, ...]:
+        """The options of every podman command."""
         process = ("--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "none")
-        return ("podman", *self._store(), "--tmpdir", str(self.folder / "tmp"), *process)
+        return (*self._store(), "--tmpdir", str(self.folder / "tmp"), *process)
 
 
 @dataclass(frozen=True)
