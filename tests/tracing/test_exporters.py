@@ -129,7 +129,7 @@ async def test_an_endless_response_is_not_read(serve: Serve, collector: Collecto
 async def test_a_response_that_comes_in_drops_holds_up_no_later_spans(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.3")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.15")
     monkeypatch.setattr(provider, "_FLUSH_SECONDS", 0.1)
     requests = 0
 

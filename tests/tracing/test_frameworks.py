@@ -55,6 +55,8 @@ class State(TypedDict, total=False):
 
 
 async def work(state: State, config: RunnableConfig) -> State:
+    async with httpx.AsyncClient() as client:
+        await client.head(state["url"])
     return {"found": await search.ainvoke({"url": state["url"]}, config)}
 
 
@@ -133,6 +135,8 @@ async def test_tools_and_instrumentations_are_in_the_runs_span_streamed_or_not(
     of_langchain = {each.name for each in collector.spans if each.scope == LangChainInstrumentor.__module__}
     assert of_langchain >= {"LangGraph", "search", "FakeListChatModel"}
     assert found["LangGraph"] == around
+    if make in (graph, chain):
+        assert found["HEAD"] == INVOKE
     for name in of_langchain:
         assert "LangGraph" in list(lineage(name, found))
     if make in (graph, graph_in_threads):
