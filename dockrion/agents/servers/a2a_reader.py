@@ -73,7 +73,7 @@ class A2aReader:
         self._seen: dict[int, None] = {}  # statuses, the oldest first
         self._question = 0  # the last one that was asked, as a status
         self._answer: bytes | None = None  # the request with its answer, until that has arrived
-        self._must_look = False  # whether the server has nothing to tell, so that the task is looked at
+        self._is_silent = False  # whether the server had nothing to tell when it was subscribed to
         self._reads("message", content_type)
 
     def feed(self, data: bytes) -> _Parts:
@@ -90,7 +90,7 @@ class A2aReader:
     def end(self) -> _Parts:
         if self._decoder is None:
             yield from self._read(self._body)
-        self._must_look = self._purpose == "rest" and self._is_first
+        self._is_silent = self._purpose == "rest" and self._is_first
         failed = Failed("the agent's server ended its response before its task", AgentDisconnected.code)
         yield Lost(failed, alive=self._decoder is None)
 
@@ -110,9 +110,8 @@ class A2aReader:
 
     def _follow(self) -> Interruption:
         """Return the request for what follows in the task."""
-        task_id, looks = self._task["taskId"], self._must_look or self._answer is not None
-        self._must_look = False
-        if looks or not self._subscribes:
+        task_id = self._task["taskId"]
+        if self._is_silent or self._answer is not None or not self._subscribes:
             body = a2a_messages.getting_request(task_id, self._version)
             return Interruption([], lambda *_: body, partial(self._reads, "task"))
         body = a2a_messages.subscribing_request(task_id, self._version)
@@ -170,7 +169,9 @@ class A2aReader:
         if self._purpose == "task" and not is_asked:
             self._answer = None
         goes_on = is_asked or task.status.name in _AT_WORK
-        if not (goes_on and self._purpose == "task" and self._subscribes and self._follows_frame):
+        # What follows the last frame is told when the server is subscribed to, unless it had nothing to tell.
+        is_told = self._purpose == "task" and self._subscribes and self._follows_frame
+        if not (is_told and (goes_on or not self._is_silent)):
             yield from self._artifacts.go_on_from(artifacts)
             if not is_asked:
                 yield from self._updated(task)

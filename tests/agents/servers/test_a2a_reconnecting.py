@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from dockrion import ids
+from dockrion import StreamContext, ids
 from dockrion.agents import reconnecting
 from tests.agents.harness import Bench, Ended, bench
 from tests.agents.processes import JSON, SSE, Handler, Process, ReceivedRequest, Wire, process, remote, served
 from tests.agents.servers.openai_server import PAYLOAD
 from tests.agents.servers.test_a2a import A2A, artifact, frame, response, status, stream, task
-from tests.agents.servers.test_a2a_dockrion import asks, carried
+from tests.agents.servers.test_a2a_dockrion import carried
 from tests.agents.servers.test_ag_ui_dockrion import direct, speaks
 from tests.backends.conformance import delete_keys
 from tests.conftest import Serve
-from tests.runs.asking import answer, waiting
+from tests.runs.asking import answer
 from tests.servers import KINDS, shared
 from tests.support import Served, wait_until
 from tests.web.test_ownership import replicas
@@ -117,20 +117,30 @@ async def test_a_stream_that_is_cut_at_every_frame_gives_the_same_events(serve: 
     assert (max(requests), min(requests)) == (16, 1)
 
 
-@pytest.mark.parametrize("frames", [(1, 0, 2), (2, 0, 1), (1,), (4, 0)])
+async def asks_twice(_payload: Any, context: StreamContext) -> Any:
+    answers = []
+    for number in (1, 2):
+        await context.emit_token(f"{number}?")
+        answers.append(await context.ask(f"Question {number}?"))
+        await context.emit_step(f"answer {number}")
+    return answers
+
+
+@pytest.mark.parametrize("frames", [(1, 0, 2), (2, 0, 1), (1,), (4, 0), (9, 0), (3, 0, 0)])
 @pytest.mark.parametrize("arrives", [True, False], ids=["answer arrives", "answer is lost"])
 async def test_a_person_is_asked_once_however_often_the_stream_is_cut(
     serve: Serve, frames: Sequence[int], arrives: bool
 ) -> None:
-    inner = await serve(asks, **DOCKRION)
+    inner = await serve(asks_twice, **DOCKRION)
     async with cut([inner], lambda number: frames[number % len(frames)], arrives=arrives) as (runs, made):
         run_id = await runs.start(PAYLOAD)
-        await waiting(runs, run_id, "Book?")
-        await answer(runs, run_id, value=True)
+        for number in (1, 2):
+            await answer(runs, run_id, f"answer {number}", f"Question {number}?")
         ended = await runs.ended(run_id)
-    assert [each["type"] for each in ended.own] == ["token", "input_requested", "input_received", "token"]
-    assert (ended.tokens, ended.output) == (["Hm.", " Done."], {"booked": True})
-    assert methods(made).count("SendStreamingMessage") == (2 if arrives else 3)
+    types = ["token", "input_requested", "input_received", "step"]
+    assert [each["type"] for each in ended.own] == types * 2
+    assert ended.output == ["answer 1", "answer 2"]
+    assert methods(made).count("SendStreamingMessage") == (3 if arrives else 4)
 
 
 class Foreign:
