@@ -13,6 +13,7 @@ import pytest
 from dockrion import StreamContext
 from dockrion.auth import events_tokens
 from dockrion.backends.pages import Page
+from tests import support
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.helpers import Waits
@@ -296,16 +297,22 @@ async def test_reader_is_notified_when_its_token_expires(
 
 
 @every_transport
-async def test_cancelled_run_ends_for_every_reader(serve: Serve, transport: str) -> None:
-    served = await serve(Waits(), expose=WEBSOCKET)
-    await served.start(run_id="r")
-    async with TRANSPORTS[transport](served, "r") as stream:
+async def test_run_that_is_cancelled_on_a_third_replica_ends_for_readers_on_a_second(
+    serve: Serve, transport: str
+) -> None:
+    one = await serve(agent := Waits(), expose=WEBSOCKET)
+    two, three = [await serve(expose=WEBSOCKET) if support.SHARED_REDIS else one for _ in range(2)]
+    await one.start(run_id="r")
+    async with TRANSPORTS[transport](two, "r") as stream:
         got = await until(stream, "token")
-        async with served.client.delete("/runs/r?reason=enough") as response:
+        async with three.client.delete("/runs/r?reason=enough") as response:
             assert response.status == 200
         got += await all_of(stream)
     assert [each.type for each in got] == ["started", "token", "cancelled"]
+    assert sequences(got) == [1, 2, 3]
     assert b'"reason":"enough"' in got[-1].data
+    assert (await three.record("r"))["status"] == "cancelled"
+    assert agent.stopped
 
 
 async def test_many_readers_of_every_transport_get_an_event(serve: Serve) -> None:
