@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 
 from dockrion import StreamContext
 from dockrion.auth import events_tokens
+from dockrion.backends.fanout import Watch
 from dockrion.backends.pages import Page
+from dockrion.events import Entry
+from dockrion.wire import ndjson, sse, websocket
 from tests import support
 from tests.conftest import Serve
 from tests.support import Served, wait_until
@@ -315,7 +319,12 @@ async def test_run_that_is_cancelled_on_a_third_replica_ends_for_readers_on_a_se
     assert agent.stopped
 
 
-async def test_many_readers_of_every_transport_get_an_event(serve: Serve) -> None:
+async def test_many_readers_of_every_transport_get_an_event_that_is_encoded_once(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    for framing in (sse, ndjson, websocket):
+        monkeypatch.setattr(framing, "encode_events", noting(framing, encoded))
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     await served.start(run_id="r")
     async with AsyncExitStack() as stack:
@@ -327,7 +336,29 @@ async def test_many_readers_of_every_transport_get_an_event(serve: Serve) -> Non
         for each in readers:
             await until(each, "token")
         assert served.service.metrics.requests.open_streams._value.get() == len(readers)
+        await wait_until(lambda: all(watch._is_waiting for watch in watches(served)))
         agent.go.set()
         rests = await asyncio.gather(*map(all_of, readers))
     assert [each.type for each in rests[0]] == ["token", "complete"]
     assert all(rest == rests[0] for rest in rests)
+    live = sorted(sequence for sequence in encoded if sequence >= 3)
+    assert live == [3] * len(STREAMS) + [4] * len(STREAMS)
+
+
+def watches(served: Served) -> Collection[Watch]:
+    """Return the watches of the run `r`."""
+    backend: Any = served.service.backend
+    if support.SHARED_REDIS:
+        return set(backend._subscriptions._subscriptions["r"].watches)
+    return set(backend._logs["r"].watches)
+
+
+def noting(framing: Any, encoded: list[int]) -> Callable[[Sequence[Entry]], bytes]:
+    """Return the encoder of a framing, which notes what it encodes."""
+    encode = framing.encode_events
+
+    def encode_events(entries: Sequence[Entry]) -> bytes:
+        encoded.extend(entry.sequence for entry in entries)
+        return bytes(encode(entries))
+
+    return encode_events
