@@ -181,10 +181,13 @@ async def test_reader_beyond_the_end_of_a_live_run_gets_a_gap_before_its_first_e
     await served.start()  # takes the only slot, so that the next run has no event yet
     await served.start(run_id="r")
     async with TRANSPORTS[transport](served, "r", from_sequence=9) as stream:
-        reading = asyncio.create_task(all_of(stream))
+        reading = asyncio.create_task(until(stream, "token"))
         await wait_until(lambda: served.service.streams._deadlines)
         agent.go.set()
+        agent.go.clear()  # so that the next run does not end at once
         gap, *events = await reading
+        agent.go.set()
+        events += await all_of(stream)
     assert (gap.type, gap.sequence) == ("gap", None)
     assert b'"requested":9,"first_available":1}' in gap.data
     assert sequences(events) == [1, 2, 3, 4]
