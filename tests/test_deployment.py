@@ -24,6 +24,7 @@ from tests.guide.services import ROOT
 
 FOLDER = ROOT / "config/deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+FIXED = "nginx", "replica-1", "replica-2"  # the containers whose addresses do not change
 MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text()))
 PODS = {
     each["metadata"]["name"]: each["spec"]["template"] for each in MANIFESTS if each["kind"] == "Deployment"
@@ -92,12 +93,16 @@ def test_compose_runs_nginx_with_our_configuration_in_front_of_the_replicas() ->
     assert target == "/etc/nginx/nginx.conf"
     configuration = (FOLDER / file).read_text()
     address = nginx["networks"]["default"]["ipv4_address"]
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    fixed = {name: ip_address(services[name]["networks"]["default"]["ipv4_address"]) for name in FIXED}
+    for each in fixed.values():
+        assert each in ip_network(network["subnet"])
+        assert each not in ip_network(network["ip_range"])  # or a container that starts earlier has it
+    assert len(set(fixed.values())) == len(FIXED)
     for name in re.findall(r"server (\S+):8080;", configuration):
+        assert name in FIXED  # nginx looks it up once
         assert nginx["depends_on"][name] == {"condition": "service_healthy"}
         assert services[name]["environment"]["TRUSTED_PROXY"] == address
-    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
-    assert ip_address(address) in ip_network(network["subnet"])
-    assert ip_address(address) not in ip_network(network["ip_range"])  # or Redis, which starts first, has it
     assert nginx["ports"] == ["8080:8080"]
     assert nginx["healthcheck"]["test"][-1] == "http://localhost:8080/ready"
     assert nginx["healthcheck"]["interval"] == "1s"  # as `test_draining` does, so that nginx knows who ends
