@@ -5,7 +5,7 @@ import logging
 
 import aiohttp
 
-from dockrion.agents.response_readers import Lost
+from dockrion.agents.responses import Lost
 from dockrion.backoff import Backoff
 from dockrion.errors import AgentDisconnected, AgentProtocolError
 from dockrion.logs import log

@@ -10,7 +10,7 @@ import aiohttp
 from dockrion.agents.answer_delivery import AnswerDelivery
 from dockrion.agents.reconnecting import UNREACHABLE, connection_failure
 from dockrion.agents.remote_run import STOP_TIMEOUT, Abandoned, RemoteRun, Server
-from dockrion.agents.response_readers import ProtocolError
+from dockrion.agents.responses import ProtocolError
 from dockrion.agents.servers import protocol_of
 from dockrion.dockfile import Dockfile
 from dockrion.errors import AgentProtocolError, InvalidRequest, ServiceUnavailable

@@ -15,15 +15,7 @@ from multidict import CIMultiDict
 from dockrion.agents.external import IdleTimeout, until_idle
 from dockrion.agents.identity_headers import identity_headers
 from dockrion.agents.reconnecting import Reconnecting, connection_failure
-from dockrion.agents.response_readers import (
-    Begun,
-    Interruption,
-    Lost,
-    Part,
-    ProtocolError,
-    ResponseReader,
-    Result,
-)
+from dockrion.agents.responses import Begun, Interruption, Lost, Part, ProtocolError, ResponseReader, Result
 from dockrion.agents.servers import ServerProtocol
 from dockrion.dockfile.agent_structs import AgentSpec
 from dockrion.errors import AgentTimedOut

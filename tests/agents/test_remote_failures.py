@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dockrion.agents import response_readers
+from dockrion.agents import responses
 from dockrion.errors import AgentDisconnected, AgentProtocolError
 from tests.agents.harness import bench
 from tests.agents.processes import (
@@ -184,7 +184,7 @@ ENDLESS: dict[str, tuple[str, bytes, bytes]] = {
 async def test_oversized_event_is_rejected(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes, piece: bytes
 ) -> None:
-    monkeypatch.setattr(response_readers, "MAX_PART_BYTES", 1_000_000)
+    monkeypatch.setattr(responses, "MAX_PART_BYTES", 1_000_000)
     wires: list[Wire] = []
 
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:

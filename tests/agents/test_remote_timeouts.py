@@ -160,7 +160,7 @@ async def test_stalled_storage_applies_back_pressure_to_the_process() -> None:
 async def test_endless_response_takes_no_memory(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes
 ) -> None:
-    monkeypatch.setattr("dockrion.agents.response_readers.MAX_PART_BYTES", 1_000_000)
+    monkeypatch.setattr("dockrion.agents.responses.MAX_PART_BYTES", 1_000_000)
 
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(content_type)

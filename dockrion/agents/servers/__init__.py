@@ -1,13 +1,14 @@
 """What the server at `agent.url` speaks: Dockrion's own protocol, or that of others (`agent.protocol`).
 
 `protocol_of` returns the `ServerProtocol` that the Dockfile names. Each has a module named after it, which
-writes requests, and one or two that read responses: `openai_readers`, `ag_ui_reader`, `a2a_reader`.
-`recognition` tells them apart where the Dockfile names none. No I/O: `agents.remote` sends what they write.
+writes requests, and one or two that read responses: `dockrion_readers`, `openai_readers`, `ag_ui_reader`,
+`a2a_reader`. What readers make of them is in `agents.responses`. `recognition` tells the protocols apart
+where the Dockfile names none. No I/O: `agents.remote_run` sends what they write.
 """
 
 from typing import Any, Protocol
 
-from dockrion.agents.response_readers import ResponseReader
+from dockrion.agents.responses import ResponseReader
 from dockrion.dockfile import Dockfile
 from dockrion.runs.agent import Call
 from dockrion.runs.outcome import Failed

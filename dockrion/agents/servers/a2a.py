@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dockrion.agents.response_readers import ResponseReader
+from dockrion.agents.responses import ResponseReader
 from dockrion.agents.servers.a2a_messages import first_request
 from dockrion.agents.servers.a2a_reader import A2aReader
 from dockrion.agents.servers.server_errors import failure_of

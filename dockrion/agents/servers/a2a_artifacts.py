@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dockrion.agents.response_readers import check_size
+from dockrion.agents.responses import check_size
 from dockrion.agents.servers.a2a_objects import Artifact, decoded_value
 from dockrion.runs.external_events import ExternalEvent
 

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from dockrion.agents.response_readers import ProtocolError
+from dockrion.agents.responses import ProtocolError
 
 OWN_METADATA = "dockrion"  # the field of `metadata` with the event, if the server is a Dockrion
 _Value = TypeVar("_Value")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from dockrion import events
-from dockrion.agents.response_readers import Begun, Interruption, Lost, Part, ProtocolError, check_size
+from dockrion.agents.responses import Begun, Interruption, Lost, Part, ProtocolError, check_size
 from dockrion.agents.servers import a2a_messages
 from dockrion.agents.servers.a2a_artifacts import Artifacts
 from dockrion.agents.servers.a2a_objects import (

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import ProtocolError, ResponseReader
+from dockrion.agents.responses import ProtocolError, ResponseReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.agents.servers.message_parts import media_of
 from dockrion.agents.servers.server_errors import failure_of

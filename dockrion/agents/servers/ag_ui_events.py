@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from dockrion import ids
-from dockrion.agents.response_readers import Interruption, ProtocolError
+from dockrion.agents.responses import Interruption, ProtocolError
 from dockrion.runs.open_questions import MAX_OPEN
 from dockrion.runs.question import Question, is_secret, seconds_until
 

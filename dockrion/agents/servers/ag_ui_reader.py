@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from dockrion import events
-from dockrion.agents.response_readers import Part, ProtocolError, check_size
+from dockrion.agents.responses import Part, ProtocolError, check_size
 from dockrion.agents.servers.ag_ui_events import Event, Outcome, interruption
 from dockrion.agents.servers.tool_calls import OpenToolCall
 from dockrion.errors import AgentDisconnected, AgentFailed

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import Part, ResponseReader, is_supported, reader_for
+from dockrion.agents.responses import Part, ResponseReader
+from dockrion.agents.servers.dockrion_readers import is_supported, reader_for
 from dockrion.agents.servers.recognition import recognizing_reader_for
 from dockrion.dockfile import Dockfile
 from dockrion.errors import AgentFailed

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import ProtocolError, ResponseReader, WholeReader
+from dockrion.agents.responses import ProtocolError, ResponseReader, WholeReader
 from dockrion.agents.servers.openai_readers import StreamReader, read_completion
 from dockrion.agents.servers.server_errors import failure_of
 from dockrion.dockfile import Dockfile

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from dockrion.agents.response_readers import ProtocolError
+from dockrion.agents.responses import ProtocolError
 
 _Count = Annotated[int, Meta(ge=0, le=2**53)]
 

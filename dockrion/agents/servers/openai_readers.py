@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from dockrion.agents.response_readers import Part, ProtocolError, check_size
+from dockrion.agents.responses import Part, ProtocolError, check_size
 from dockrion.agents.servers.openai_chunks import Chunk, Message, ToolCall, Usage, chunk_of
 from dockrion.agents.servers.server_errors import error_of
 from dockrion.agents.servers.tool_calls import OpenToolCall

@@ -5,14 +5,8 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import (
-    Part,
-    ResponseReader,
-    WholeReader,
-    check_size,
-    read_json,
-    reader_for,
-)
+from dockrion.agents.responses import Part, ResponseReader, WholeReader, check_size
+from dockrion.agents.servers.dockrion_readers import read_json, reader_for
 from dockrion.wire import sse
 
 _JSON = "application/json"

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dockrion.agents.response_readers import ProtocolError
+from dockrion.agents.responses import ProtocolError
 from dockrion.runs.external_events import ExternalEvent
 
 

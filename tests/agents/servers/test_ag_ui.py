@@ -9,7 +9,7 @@ import pytest
 from ag_ui import core
 from ag_ui.encoder import EventEncoder
 
-from dockrion.agents.response_readers import ProtocolError
+from dockrion.agents.responses import ProtocolError
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.dockfile.agent_structs import ChatSpec
 from dockrion.errors import AgentFailed

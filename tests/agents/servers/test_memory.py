@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.response_readers import ResponseReader
+from dockrion.agents.responses import ResponseReader
 from dockrion.agents.servers.a2a_reader import A2aReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.agents.servers.openai_readers import StreamReader

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.response_readers import MAX_PART_BYTES, ProtocolError
+from dockrion.agents.responses import MAX_PART_BYTES, ProtocolError
 from dockrion.agents.servers.openai_readers import StreamReader
 from tests.agents.processes import JSON, SSE, ReceivedRequest, Wire, bytes_of, served
 from tests.agents.servers.openai_server import (

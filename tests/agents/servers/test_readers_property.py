@@ -10,13 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from dockrion.agents.response_readers import (
-    Begun,
-    Interruption,
-    ProtocolError,
-    ResponseReader,
-    WholeReader,
-)
+from dockrion.agents.responses import Begun, Interruption, ProtocolError, ResponseReader, WholeReader
 from dockrion.agents.servers.a2a_reader import A2aReader
 from dockrion.agents.servers.ag_ui_reader import AgUiReader
 from dockrion.agents.servers.openai_readers import StreamReader, read_completion

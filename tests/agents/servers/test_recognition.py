@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dockrion.agents.response_readers import MAX_PART_BYTES
+from dockrion.agents.responses import MAX_PART_BYTES
 from tests.agents.harness import Ended
 from tests.agents.processes import JSON, SSE, Handler, ReceivedRequest, Wire, bytes_of, run_against
 from tests.agents.servers.openai_server import STOP, choices, delta, endless, stream

@@ -85,7 +85,7 @@ async def test_a_payload_that_only_the_schema_lets_through_is_the_callers_fault(
 @pytest.mark.parametrize(
     ("fields", "modules"),
     [
-        ({}, {"dockrion", "recognition"}),
+        ({}, {"dockrion", "dockrion_readers", "recognition"}),
         (OPENAI, {"openai", "openai_chunks", "openai_readers", *SHARED}),
         ({"protocol": "ag-ui"}, {"ag_ui", "ag_ui_events", "ag_ui_reader", "message_parts", *SHARED}),
         ({"protocol": "a2a"}, {"a2a", *A2A_MODULES, "message_parts", "server_errors"}),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dockrion.agents.response_readers import Part, ProtocolError
+from dockrion.agents.responses import Part, ProtocolError
 from dockrion.runs.external_events import ExternalEvent
-from tests.agents.test_response_readers import JSON, NDJSON, SSE, TYPES, read
+from tests.agents.servers.test_dockrion_readers import JSON, NDJSON, SSE, TYPES, read
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

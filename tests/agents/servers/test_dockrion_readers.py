@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from dockrion.agents import response_readers
-from dockrion.agents.response_readers import Part, ProtocolError, reader_for
+from dockrion.agents import responses
+from dockrion.agents.responses import Part, ProtocolError
+from dockrion.agents.servers.dockrion_readers import reader_for
 from dockrion.runs.outcome import Completed, Failed, Outcome
 
 JSON, NDJSON, SSE = "application/json", "application/x-ndjson", "text/event-stream"
@@ -106,14 +107,14 @@ def test_empty_response_is_an_error(content_type: str) -> None:
 def test_size_limit_is_exact(
     monkeypatch: pytest.MonkeyPatch, content_type: str, start: bytes, piece: bytes, end: bytes
 ) -> None:
-    monkeypatch.setattr(response_readers, "MAX_PART_BYTES", 100_000)
+    monkeypatch.setattr(responses, "MAX_PART_BYTES", 100_000)
     assert len(str(output(read(content_type, [start, *[piece] * 95, end])))) > 90_000
     with pytest.raises(ProtocolError, match="at once"):
         read(content_type, [start, *[piece] * 105, end])
 
 
 def test_many_events_may_exceed_the_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response_readers, "MAX_PART_BYTES", 10_000)
+    monkeypatch.setattr(responses, "MAX_PART_BYTES", 10_000)
     token = b'{"type":"token","content":"%s"}\n' % (b"x" * 900)
     assert len(read(NDJSON, [token] * 100 + [b'{"type":"complete"}\n'])) == 101
 
