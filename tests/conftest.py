@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import HealthCheck, settings
 
 from dockrion.agents.handler import HandlerAgent
 from dockrion.backends.memory import MemoryBackend
@@ -30,6 +31,9 @@ from dockrion.web.service import SERVICE
 from tests.support import PUSH_TOKEN, TIMEOUT_SECONDS, Served, dockfile, placeholder, wait_until
 
 Serve = Callable[..., Awaitable[Served]]
+# On a busy machine an example may take any time.
+settings.register_profile("untimed", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

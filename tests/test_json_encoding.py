@@ -271,7 +271,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(json_values)
 def test_json_values_round_trip(value: Any) -> None:
     data = encode(value)
@@ -279,7 +279,7 @@ def test_json_values_round_trip(value: Any) -> None:
     assert msgspec.json.decode(data) == value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(json_values, st.sampled_from([object(), "\udfff", Raises(ValueError("x"))]))
 def test_an_error_names_the_invalid_part_beside_any_valid_one(valid: Any, impossible: Any) -> None:
     with pytest.raises(NotJSON, match=r"^value\[1\]\.x cannot be JSON"):

@@ -139,7 +139,6 @@ def test_secret_from_a_file_is_masked_without_its_line_break() -> None:
     assert Redactor(["a-long-secret\r\n"]).mask("a-long-secret xa-long-secretx") == "*** x***x"
 
 
-@settings(deadline=None)
 @given(st.text("ab_9\xe9", min_size=1, max_size=7), st.text("ab_9\xe9 -$\n"))
 def test_short_secret_is_masked_exactly_where_it_is_a_whole_word(secret: str, text: str) -> None:
     text = f"{text} {secret} {secret}{text}"
@@ -167,7 +166,7 @@ def test_a_secret_beside_a_surrogate_is_masked() -> None:
     assert "abcdefgh" not in Redactor(["abcdefgh"]).mask("\udc80abcdefgh\udc80")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     secret=st.text(st.characters(exclude_categories=[]), min_size=8, max_size=20).filter(
         lambda s: "*" not in s and len(s.strip()) >= 8

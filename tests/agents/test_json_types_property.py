@@ -202,7 +202,7 @@ def conversion(of: JsonType, value: Any) -> tuple[Any, list[Violation] | None]:
         return None, error.violations
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), family=of_msgspec)
 def test_msgspec_converts_exactly_what_the_schema_accepts(data: st.DataObject, family: Family) -> None:
     value = data.draw(family.values)
@@ -213,7 +213,7 @@ def test_msgspec_converts_exactly_what_the_schema_accepts(data: st.DataObject, f
     assert again.convert(msgspec.json.decode(json_encoding.encode(converted)), 0) == converted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), family=of_pydantic)
 def test_pydantic_converts_what_the_schema_accepts(data: st.DataObject, family: Family) -> None:
     value = data.draw(family.values)

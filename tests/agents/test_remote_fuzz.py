@@ -52,7 +52,7 @@ pieces = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(content_type=st.sampled_from((JSON, NDJSON, SSE)), body=pieces.map(b"".join))
 async def test_any_response_ends_the_run_with_an_error_code(content_type: str, body: bytes) -> None:
     async with asyncio.timeout(5):
@@ -61,7 +61,7 @@ async def test_any_response_ends_the_run_with_an_error_code(content_type: str, b
     assert ended.run.status in ("completed", "cancelled") or ended.code in known
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.binary(max_size=64), headed=st.booleans())
 async def test_any_bytes_instead_of_http_end_the_run_with_an_error_code(data: bytes, headed: bool) -> None:
     async with asyncio.timeout(5):

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
@@ -107,7 +107,6 @@ def test_expiry_is_capped_at_the_last_date(exp: Any) -> None:
 IDS = st.one_of(st.none(), st.text(min_size=1, max_size=4, alphabet='ab",[]\\é'))
 
 
-@settings(deadline=None)
 @given(st.tuples(IDS, IDS), st.tuples(IDS, IDS))
 def test_different_identities_make_different_owners(
     one: tuple[str | None, str], other: tuple[str | None, str]
@@ -126,7 +125,6 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 NAMES = st.sampled_from(["sub", "email", "name", "roles", "permissions", "scope", "exp", "tenant"])
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.dictionaries(NAMES, JSON))
 def test_any_claims_make_a_caller_or_are_refused(claims: dict[str, Any]) -> None:
     try:

@@ -2,7 +2,7 @@
 
 import time
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.auth.events_tokens import LIFETIME_SECONDS, expiry, issue
@@ -13,7 +13,6 @@ RUNS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)
 KEY = bytes(range(32))
 
 
-@settings(deadline=None)
 @given(KEYS, RUNS)
 def test_token_is_valid_for_its_run_for_five_minutes(key: bytes, run_id: str) -> None:
     until = expiry(key, run_id, issue(key, run_id))
@@ -21,19 +20,16 @@ def test_token_is_valid_for_its_run_for_five_minutes(key: bytes, run_id: str) ->
     assert 0 <= time.time() + LIFETIME_SECONDS - until < 10
 
 
-@settings(deadline=None)
 @given(RUNS, RUNS)
 def test_token_of_another_run_is_invalid(run_id: str, other: str) -> None:
     assert (expiry(KEY, other, issue(KEY, run_id)) is not None) == (run_id == other)
 
 
-@settings(deadline=None)
 @given(KEYS, KEYS)
 def test_token_of_another_key_is_invalid(key: bytes, other: bytes) -> None:
     assert (expiry(other, "run", issue(key, "run")) is not None) == (key == other)
 
 
-@settings(deadline=None)
 @given(RUNS, st.data())
 def test_token_with_any_changed_character_is_invalid(run_id: str, data: st.DataObject) -> None:
     token = issue(KEY, run_id)
@@ -48,7 +44,6 @@ def test_token_with_any_changed_character_is_invalid(run_id: str, data: st.DataO
             assert expiry(KEY, run_id, changed) is None
 
 
-@settings(deadline=None)
 @given(RUNS, st.text())
 def test_forged_token_is_invalid(run_id: str, text: str) -> None:
     token = issue(KEY, run_id)
@@ -58,7 +53,6 @@ def test_forged_token_is_invalid(run_id: str, text: str) -> None:
             assert expiry(KEY, run_id, made_up) is None
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=5), RUNS)
 def test_signed_expiry_and_run_cannot_be_shifted(moved: str, run_id: str) -> None:
     end, _, signature = issue(KEY, run_id).partition(".")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.auth.authenticator import Roles
@@ -33,14 +33,12 @@ def part(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape")))
 async def test_any_text(sent: str) -> None:
     with pytest.raises(Unauthorized):
         await authenticator().authenticate(sent)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(HEADERS | JSON, JSON, st.binary(max_size=300))
 async def test_any_header_and_claims(header: Any, claims: Any, signature: bytes) -> None:
     said = [msgspec.json.encode(header), msgspec.json.encode(claims), signature]
@@ -48,7 +46,6 @@ async def test_any_header_and_claims(header: Any, claims: Any, signature: bytes)
         await authenticator().authenticate(".".join(map(part, said)))
 
 
-@settings(deadline=None)
 @given(st.data())
 async def test_any_character_changed(data: st.DataObject) -> None:
     token = issue_token()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.auth.jwt_keys import load_key, parse_jwks
@@ -141,7 +141,6 @@ NAMES = ["kty", "n", "e", "d", "alg", "use", "kid", "crv", "x", "y", "k"]
 KINDS = st.sampled_from(["RSA", "EC", "OKP", "oct"])
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON), KINDS, st.sampled_from(["RS256", "ES256"]))
 def test_any_entry_is_parsed_or_ignored(more: dict[str, Any], kind: str, algorithm: str) -> None:
     for described in ({**more, "kty": kind}, {**signing_key(algorithm).published, **more}):

@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.auth.introspection import TTLCache
@@ -33,7 +33,6 @@ def test_expired_values_are_evicted(clock: Clock) -> None:
     assert len(values) == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=1)))
 def test_oldest_values_are_evicted_when_full(keys: list[bytes]) -> None:
     values = TTLCache[bytes](30, 3)

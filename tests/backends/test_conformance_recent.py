@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion.backends import Backend
@@ -167,7 +167,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=50)
 @given(long_texts(4_000), values, st.dictionaries(st.text() | long_texts(600), values))
 def test_shortened_record_is_bounded(message: str, details: Any, metadata: dict[str, Any]) -> None:
     error = {"error": message, "code": "C" * 64, "details": details}

@@ -198,7 +198,7 @@ async def test_request_about_a_finished_run_is_delivered(backend: Backend) -> No
         assert await send(backend, writer.run_id, b"?") == writer.run_id.encode() + b"|?"
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("kind", sorted(BACKENDS))
 @given(bodies=st.lists(st.binary(max_size=50), max_size=20), turns=st.lists(st.integers(0, 5), min_size=1))
 async def test_any_concurrent_requests_get_their_own_replies(

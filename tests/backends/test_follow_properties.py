@@ -87,7 +87,7 @@ plans = st.builds(
 )
 # What the writer does: a batch of so many events, then so many turns of the loop.
 batches = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 6)), max_size=12)
-laws = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+laws = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def play(

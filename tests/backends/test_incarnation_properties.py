@@ -261,7 +261,7 @@ LATE = [("cancel", 0, 0), ("request", 0, 3), ("read", 1, 30), ("write", 1, 0)]
 
 
 @pytest.mark.parametrize("kind", sorted(BACKENDS))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 @example(steps=[*CACHED, *AGAIN])
 @example(steps=[*CACHED, ("get", 0, 0), *AGAIN, *LATE])

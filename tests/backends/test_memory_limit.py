@@ -234,7 +234,7 @@ STEPS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 async def test_account_is_right_after_any_operations(steps: list[tuple[str, int, int]]) -> None:
     evicted = Evicted()

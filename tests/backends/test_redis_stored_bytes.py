@@ -56,7 +56,7 @@ async def check(service: Service, batches: list[list[int]]) -> None:
     await service.close(backend)
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=BATCHES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_newest_events_are_stored_within_both_bounds(kind: str, batches: list[list[int]]) -> None:

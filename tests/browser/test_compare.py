@@ -134,7 +134,7 @@ async def test_difference_is_that_of_words_and_restores_both_texts(serve: Serve,
         "".join
     )
 
-    @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, database=None, suppress_health_check=list(HealthCheck))
     @given(words, words)
     def collect(one: str, other: str) -> None:
         pairs.append([one, other])

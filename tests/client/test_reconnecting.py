@@ -39,7 +39,7 @@ async def test_broken_connections_lose_and_repeat_nothing(
     assert (await served.record(stream.run_id))["status"] == "completed"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, 6000), max_size=4))
 def test_wherever_connections_break_the_union_is_the_run(cuts: list[int]) -> None:
     """The first connection is that of the POST, and delivers at least the run's id."""

@@ -143,13 +143,13 @@ def check(path: Path, content: bytes) -> None:
 @given(
     content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_arbitrary_bytes_raise_only_dockfile_errors(file: Path, content: bytes) -> None:
     check(file, content)
 
 
 @given(value=st.dictionaries(st.sampled_from(SECTIONS) | st.text(max_size=5), VALUES, max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_arbitrary_values_raise_only_dockfile_errors(file: Path, value: object) -> None:
     check(file, yaml.safe_dump(value, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
@@ -158,7 +158,7 @@ def test_arbitrary_values_raise_only_dockfile_errors(file: Path, value: object) 
     schema=st.dictionaries(WORDS | st.sampled_from(["anyOf", "pattern", "minimum", "$defs", "$id"]), VALUES),
     text=st.text(alphabet="{}[]:,&*!|>'\"%@`-? \nab<", max_size=30),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_nearly_valid_dockfiles_raise_only_dockfile_errors(file: Path, schema: object, text: str) -> None:
     valid = {
         "version": "1.0",

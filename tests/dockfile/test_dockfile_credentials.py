@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dockrion.dockfile import Credentials, Dockfile, Loaded, load
@@ -77,7 +77,6 @@ def test_a_variable_name_that_is_not_unicode_is_ignored() -> None:
     assert with_keys({"KEY_\udcff": "x", "KEY_A": "a"}, prefix="KEY_").api_keys == [("a", "a")]
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=8).map("KEY_".__add__), st.text(min_size=1, max_size=20)))
 def test_every_key_comes_from_a_variable(variables: dict[str, str]) -> None:
     found = with_keys(variables, prefix="KEY_")

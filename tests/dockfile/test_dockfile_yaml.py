@@ -90,7 +90,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(value=st.dictionaries(_TEXT, _JSON, max_size=4))
 def test_json_is_yaml(value: dict[str, Any]) -> None:
     assert read(json.dumps(value, ensure_ascii=False)) == value

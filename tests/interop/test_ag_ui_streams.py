@@ -35,7 +35,7 @@ def sdk() -> Iterator[SDK]:
         yield commands
 
 
-@settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(logs(), st.booleans(), st.booleans())
 async def test_clients_accept_every_stream_from_wherever_they_resume(
     sdk: SDK, entries: list[Entry], answered: bool, before_1_0: bool

@@ -279,7 +279,7 @@ async def test_a_page_answers_a_question(serve: Serve, sdk: SDK) -> None:
     assert said(seen["messages"][1]) == "Deployed: True"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(logs(max_events=40))
 @example(log_of(*({"type": "custom:x", name: {"prototype": 1}} for name in ("__proto__", "constructor"))))
 def test_the_sdk_reads_every_stream(sdk: SDK, entries: list[Entry]) -> None:

@@ -67,7 +67,7 @@ def accepts(schema: dict[str, Any], value: Any) -> bool:
     return jsonschema_rs.Draft202012Validator(schema).is_valid(value)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(given_schema=schemas, instances=st.lists(values, min_size=5, max_size=20))
 def test_components_accept_what_the_schema_accepts(
     given_schema: dict[str, Any], instances: list[Any]

@@ -80,7 +80,7 @@ def strings(value: Any) -> list[str]:
     return []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(patterns(), st.text(CHARS, max_size=30), st.lists(st.integers(0, 30), max_size=6), st.integers(1, 40))
 def test_tokens_are_the_masked_text_up_to_the_limit(
     sources: list[str], text: str, places: list[int], most: int
@@ -94,7 +94,7 @@ def test_tokens_are_the_masked_text_up_to_the_limit(
     assert metadata == ({"truncated": True} if len(whole) > most else {})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(patterns(), JSON)
 def test_every_string_of_an_output_is_masked_including_keys(sources: list[str], output: Any) -> None:
     patterns, metadata = compiled(sources), {"said": output}
@@ -102,7 +102,7 @@ def test_every_string_of_an_output_is_masked_including_keys(sources: list[str], 
     assert completed(texts(*sources), output, **metadata) == expected
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(JSON, st.integers(1, 5))
 def test_every_string_of_an_output_is_truncated_separately(output: Any, most: int) -> None:
     cut, metadata = completed(texts(max_output_chars=most), output)
@@ -133,7 +133,7 @@ def test_what_an_agent_says_at_once_is_truncated_too(event_type: str, name: str)
     assert halting.violation is not None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(patterns(), JSON)
 def test_every_string_of_an_event_is_masked(sources: list[str], data: Any) -> None:
     expected = masked(compiled(sources), data)

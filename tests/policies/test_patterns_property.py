@@ -22,7 +22,7 @@ texts = st.text(st.sampled_from(CHARS), max_size=14)
 places = st.lists(st.integers(0, 100), max_size=8)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(sources=patterns(), texts=st.lists(texts, min_size=1, max_size=6), places=places)
 def test_every_split_of_a_text_is_masked_as_re_masks_the_whole(
     sources: list[str], texts: list[str], places: list[int]
@@ -39,7 +39,7 @@ def test_every_split_of_a_text_is_masked_as_re_masks_the_whole(
 FUTURES = ["".join(chars) for length in range(6) for chars in product("abc", repeat=length)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sources=patterns(["a", "b", "[ab]", "[^a]", "."], ["*", "+", "?", "??", "+?"], size=4),
     text=st.text("abc", max_size=6),
@@ -61,7 +61,7 @@ CLASSES = ["[a-m]", "[n-z]", "[a-z]", ".", r"\b", r"\Z", "$"]
 
 
 # Many random patterns are refused, with some seeds most of the first ones.
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     sources=patterns(CLASSES),
     text=st.permutations("abcdefnopqrs \n").map("".join),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import msgspec
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from dockrion import events
@@ -34,7 +33,6 @@ HOSTILE_TEXTS = [
 ]
 TOO_LARGE = msgspec.Raw(b"1e400")  # JSON that not every decoder takes; agents emit decimals
 
-on_a_busy_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 texts = st.one_of(st.sampled_from(["Hello", " world", *HOSTILE_TEXTS]), st.text(max_size=5))
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,

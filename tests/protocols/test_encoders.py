@@ -14,7 +14,6 @@ from tests.protocols.logs import (
     check_resuming,
     log_of,
     logs,
-    on_a_busy_machine,
     resumption,
 )
 from tests.protocols.tiny import Skip, TinyEncoder, TinyState, skip_after
@@ -27,14 +26,12 @@ LOG = log_of(
 )
 
 
-@on_a_busy_machine
 @given(logs())
 def test_frames_are_the_same_in_pages_and_for_whoever_resumes(entries: list[Entry]) -> None:
     check_encoder(TinyEncoder(), entries)
     check_resuming(TinyEncoder(), entries, skip_after)
 
 
-@on_a_busy_machine
 @given(logs(ended=True))
 def test_logs_begin_once_end_once_and_have_every_number(entries: list[Entry]) -> None:
     assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
@@ -42,7 +39,6 @@ def test_logs_begin_once_end_once_and_have_every_number(entries: list[Entry]) ->
     assert [entry.type in events.TERMINAL for entry in entries] == [False] * (len(entries) - 1) + [True]
 
 
-@on_a_busy_machine
 @given(logs(ended=False))
 def test_logs_of_runs_that_go_on_have_no_terminal_event(entries: list[Entry]) -> None:
     assert not [entry for entry in entries if entry.type in events.TERMINAL]

@@ -18,7 +18,7 @@ from dockrion.errors import (
 from dockrion.json_schema import Violation
 from dockrion.protocols import json_rpc
 from dockrion.protocols.json_rpc import MAX_ID, Request, RpcError, params_of, request_of
-from tests.protocols.logs import json_values, on_a_busy_machine
+from tests.protocols.logs import json_values
 
 _WRONG_IDS: list[Any] = [1.5, True, [], {}, "x" * (MAX_ID + 1), 2**53]
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "work", "params": {"a": 1}}
@@ -54,7 +54,6 @@ def test_what_is_no_request_is_refused(body: Any, code: int) -> None:
     assert (raised.value.rpc_code, raised.value.status) == (code, 400)
 
 
-@on_a_busy_machine
 @given(json_values)
 def test_any_body_is_a_request_or_refused_with_its_id(body: Any) -> None:
     json_rpc.id_of(body)
@@ -62,7 +61,6 @@ def test_any_body_is_a_request_or_refused_with_its_id(body: Any) -> None:
         request_of(body)
 
 
-@on_a_busy_machine
 @given(st.text(max_size=MAX_ID) | st.integers(-(2**53) + 1, 2**53 - 1) | st.none())
 def test_ids_come_back_as_they_were(request_id: Any) -> None:
     assert request_of(CALL | {"id": request_id}).id == json_rpc.id_of(CALL | {"id": request_id}) == request_id

@@ -143,7 +143,7 @@ def _plain(value: Any, *, text: bool = False) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(output=_OUTPUTS)
 def test_converted_outputs_are_valid_and_keep_every_digit(output: Any) -> None:
     text = converted(_SCHEMA, output)

@@ -135,7 +135,7 @@ def expected(plan: Plan) -> dict[str, list[tuple[str, str]]]:
 ENDS = {"return": "complete", "raise": "error", "cancel": "cancelled", "unfit output": "error"}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=plans)
 async def test_every_reader_gets_every_allowed_event_once_in_order_and_one_terminal(plan: Plan) -> None:
     emitted_all = asyncio.Event()

@@ -75,7 +75,7 @@ async def emit(bench: BufferBench, parts: list[str], others: list[int]) -> None:
                 await asyncio.sleep(0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     patterns(),
     st.text(CHARS, max_size=30),

@@ -155,7 +155,7 @@ values = st.recursive(
 types = st.sampled_from([*events.CONFIGURABLE, *events.MANDATORY, "custom:a", "custom:", "x"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(event=st.dictionaries(keys, values, max_size=6), event_type=types | values)
 def test_any_json_is_accepted_or_refused(event: dict[str, Any], event_type: Any) -> None:
     value = msgspec.json.decode(msgspec.json.encode({**event, "type": event_type}))

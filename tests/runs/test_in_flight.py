@@ -83,7 +83,7 @@ async def test_releasing_everything_frees_all_slots() -> None:
             slots.release(slot)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     free=st.integers(1, 4),
     queue=st.integers(0, 4),

@@ -29,7 +29,7 @@ from tests.support import wait_until
 
 END: dict[str, Any] = {"type": "complete", "output": "pushed"}
 DUPLICATE = Receipt(0, duplicate=True)
-law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+law = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def tokens(*contents: str) -> list[dict[str, Any]]:
@@ -239,7 +239,7 @@ json_texts = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(json_texts)
 def test_json_grows_no_more_than_the_size_check_assumes(text: str) -> None:
     sent = f'{{"a":{text}}}'.encode()

@@ -110,4 +110,4 @@ class Answers(RuleBasedStateMachine):
 
 
 TestAnswers = Answers.TestCase
-TestAnswers.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestAnswers.settings = settings(max_examples=60, stateful_step_count=25)

@@ -199,7 +199,7 @@ async def test_no_other_text_passes_for_the_key(served: Served, name: str) -> No
     examples: list[str] = []
 
     @given(texts | texts.map(lambda text: f"{KEY}{text}") | texts.map(lambda text: f"{text}{KEY}"))
-    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, database=None, suppress_health_check=list(HealthCheck))
     def collect(text: str) -> None:
         examples.append(text)
 

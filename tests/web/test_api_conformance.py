@@ -93,11 +93,7 @@ def ask(operation: Any, mode: GenerationMode, url: str, described: dict[int, set
 
     @seed(0)
     @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        max_examples=EXAMPLES, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
     @given(operation.as_strategy(generation_mode=mode), st.booleans())
     def examine(case: Any, of_known_run: bool) -> None:

@@ -217,7 +217,7 @@ def test_control_frames_do_not_move_the_cursor(framed: bytes) -> None:
     assert all(message.id is None for message in messages[1:])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(
         st.builds(lambda text: sse.encode_event(entry(1, text)), st.text())
@@ -247,7 +247,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(contents=st.lists(json_values, max_size=6), data=st.data())
 def test_decoder_reverses_the_encoder_for_any_chunks(contents: list[object], data: st.DataObject) -> None:
     entries = [entry(number, content) for number, content in enumerate(contents, 1)]
@@ -260,7 +260,7 @@ def test_decoder_reverses_the_encoder_for_any_chunks(contents: list[object], dat
     assert decoder.retry == 2000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     stream=st.lists(st.sampled_from([BOM, b"data", b"id", b":", b" ", b"a", b"\r", b"\n", b"\0"])),
     cut=st.integers(0),
@@ -301,7 +301,7 @@ blocks = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(parts=st.lists(blocks), data=st.data())
 def test_events_matched_whole_equal_those_decoded_line_by_line(
     parts: list[bytes], data: st.DataObject

@@ -31,7 +31,7 @@ def test_message_of_any_size_arrives_complete(size: int) -> None:
     assert read([websocket.text_message(b"x" * size)]) == [(WSMsgType.TEXT, "x" * size)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.one_of(st.integers(0, 400), st.sampled_from(EDGES)), min_size=1, max_size=8))
 def test_pieces_are_whole_frames_so_that_pongs_fit_between(sizes: list[int]) -> None:
     entries = [Entry(n, "token", b"x" * size, 0.0) for n, size in enumerate(sizes, 1)]

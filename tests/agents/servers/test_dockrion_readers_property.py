@@ -106,7 +106,7 @@ cuts = st.lists(st.integers(0, 10_000), max_size=6)
 ends = st.sampled_from([{"type": "complete", "output": "o"}, {"type": "error", "error": "e"}, None])
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 @given(sent=st.lists(good, max_size=5), end=ends, newline=st.sampled_from([b"\n", b"\r\n", b"\r"]), cuts=cuts)
 def test_event_stream_reads_the_same_for_any_split(
     sent: list[dict[str, Any]], end: dict[str, Any] | None, newline: bytes, cuts: list[int]
@@ -119,7 +119,7 @@ def test_event_stream_reads_the_same_for_any_split(
     assert said(SSE, cut(body, cuts)) == whole
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 @given(
     sent=st.lists(good, max_size=5),
     end=ends,
@@ -140,7 +140,7 @@ def test_lines_read_the_same_for_any_split(
     assert said(NDJSON, cut(body, cuts)) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(value=values, cuts=cuts)
 def test_json_reads_the_same_for_any_split(value: Any, cuts: list[int]) -> None:
     body = msgspec.json.encode(value)
@@ -152,7 +152,7 @@ def test_json_reads_the_same_for_any_split(value: Any, cuts: list[int]) -> None:
 tokens = st.lists(texts, min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contents=tokens, cuts=cuts, newline=st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_openai_chunks_read_the_same_for_any_split(
     contents: list[str], cuts: list[int], newline: bytes
@@ -166,7 +166,7 @@ def test_openai_chunks_read_the_same_for_any_split(
     assert said(SSE, cut(body, cuts)) == whole
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(name=names | texts, value=events | values)
 @example(name="message", value={"error": {"message": None}})
 @example(name="message", value={"choices": [{"delta": {"content": 1}, "finish_reason": []}]})
@@ -181,7 +181,7 @@ def test_any_value_is_an_event_or_a_protocol_error(name: str, value: Any) -> Non
             read(content_type, [body])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content_type=st.sampled_from(TYPES), body=st.binary(max_size=200), cuts=cuts)
 def test_any_bytes_read_the_same_for_any_split(content_type: str, body: bytes, cuts: list[int]) -> None:
     whole = said(content_type, [body])

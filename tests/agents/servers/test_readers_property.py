@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -158,7 +158,6 @@ def check(reader: ResponseReader, data: bytes, *, again: bool = True) -> None:
     ids=["OpenAI", "AG-UI", "A2A", "recognized"],
 )
 def test_no_stream_breaks_a_reader(make: Callable[[], ResponseReader], sent: Any) -> None:
-    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
     @given(st.lists(sent, max_size=4))
     @example([{"type": "TOOL_CALL_CHUNK"}])
     def run(values: list[Any]) -> None:
@@ -167,7 +166,6 @@ def test_no_stream_breaks_a_reader(make: Callable[[], ResponseReader], sent: Any
     run()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(chunks)
 def test_no_completion_breaks_a_reader(value: Any) -> None:
     check(WholeReader(read_completion), json.dumps(value).encode())

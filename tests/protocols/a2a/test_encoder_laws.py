@@ -19,7 +19,6 @@ from tests.protocols.logs import (
     log_of,
     logs,
     messages_of,
-    on_a_busy_machine,
 )
 
 EMPTY_MESSAGE = log_of(
@@ -37,7 +36,6 @@ def encoder(version: Version, answered: int = 0) -> StreamEncoder:
 
 
 @EVERY_VERSION
-@on_a_busy_machine
 @given(entries=logs(max_events=12))
 def test_encoder_obeys_the_laws(version: Version, entries: list[Entry]) -> None:
     for answered in (0, 2**63):
@@ -50,14 +48,12 @@ def test_encoder_obeys_the_laws(version: Version, entries: list[Entry]) -> None:
 
 
 @EVERY_VERSION
-@on_a_busy_machine
 @given(entries=logs(max_events=8))
 def test_reader_goes_on_after_any_frame(version: Version, entries: list[Entry]) -> None:
     check_resuming(encoder(version), entries, lambda message: parse_cursor(message.id or "").skip)
 
 
 @EVERY_VERSION
-@on_a_busy_machine
 @given(entries=logs())
 @example(entries=EMPTY_MESSAGE)
 def test_stream_comes_to_the_task(version: Version, entries: list[Entry]) -> None:

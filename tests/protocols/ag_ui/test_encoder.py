@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dockrion import events
@@ -65,7 +65,6 @@ def check_stream(encoder: RunEncoder, entries: Sequence[Entry]) -> None:
             assert not rest
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # on a busy machine
 @given(logs(), st.sampled_from([ENCODER, ALL_ANSWERED]))
 def test_clients_accept_the_stream_of_every_log_from_wherever_they_resume(
     entries: list[Entry], encoder: RunEncoder
@@ -73,7 +72,7 @@ def test_clients_accept_the_stream_of_every_log_from_wherever_they_resume(
     check_stream(encoder, entries)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=30)
 @given(logs(), st.integers(1, 8), st.data())
 def test_clients_accept_what_follows_on_a_gap(
     entries: list[Entry], dropped: int, data: st.DataObject

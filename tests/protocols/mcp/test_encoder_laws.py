@@ -13,7 +13,7 @@ from dockrion.events import Entry
 from dockrion.events.control_frames import Draining, Gap
 from dockrion.protocols.mcp.encoder import CallEncoder
 from dockrion.protocols.mcp.results import ResultForm, ServerInfo
-from tests.protocols.logs import AT, check_encoder, encoded, log_of, logs, messages_of, on_a_busy_machine
+from tests.protocols.logs import AT, check_encoder, encoded, log_of, logs, messages_of
 
 LATEST = ResultForm(ServerInfo("agent", "1"))
 PLAIN = CallEncoder(1, "run-1:0")
@@ -26,7 +26,6 @@ def data_of(frames: bytes) -> list[Any]:
     return [json.loads(message.data) for message in messages_of(frames)]
 
 
-@on_a_busy_machine
 @given(logs())
 @pytest.mark.parametrize("encoder", ENCODERS, ids=["plain", "notified", "structured", "asking"])
 def test_frames_are_messages_of_the_protocol_with_increasing_progress(
@@ -73,7 +72,6 @@ def check_questions(encoder: CallEncoder, entries: list[Entry], messages: list[s
         assert set(withdrawn) == set(asked)
 
 
-@on_a_busy_machine
 @given(logs(ended=True))
 def test_questions_that_are_answered_end_nothing(entries: list[Entry]) -> None:
     encoder = CallEncoder(1, "run-1:0", LATEST, elicits=True, answered=len(entries))

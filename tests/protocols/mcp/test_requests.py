@@ -17,7 +17,6 @@ from dockrion.protocols.mcp import envelope
 from dockrion.protocols.mcp.elicitation import RequestState, answer_in, form_of
 from dockrion.protocols.mcp.envelope import Envelope, envelope_of
 from dockrion.protocols.mcp.tool import payload_of, tool_of
-from tests.protocols.logs import on_a_busy_machine
 
 VERSION, CAPABILITIES = (
     f"io.modelcontextprotocol/{key}" for key in ("protocolVersion", "clientCapabilities")
@@ -220,7 +219,6 @@ _objects = st.fixed_dictionaries(
 )
 
 
-@on_a_busy_machine
 @given(_keywords | _objects)
 def test_every_schema_has_a_form(schema: dict[str, Any]) -> None:
     assume(jsonschema_rs.meta.is_valid(schema))

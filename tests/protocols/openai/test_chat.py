@@ -14,7 +14,7 @@ from dockrion.events.control_frames import AuthExpired, Draining, Gap, Gone, Not
 from dockrion.protocols.openai.chat import ChunkEncoder, CompletionEncoder, chunk_head, completion
 from dockrion.protocols.openai.chat_parts import Failed, Finished, ReplyOptions
 from dockrion.protocols.openai.chat_positions import CountingEncoder
-from tests.protocols.logs import check_encoder, encoded, log_of, logs, messages_of, on_a_busy_machine
+from tests.protocols.logs import check_encoder, encoded, log_of, logs, messages_of
 
 HEAD = {"id": "chatcmpl-run-1", "created": 7, "model": 'm"\n'}
 CALL = {"type": "tool_call", "tool_call_id": "c1", "name": "search", "arguments": {"q": 1}}
@@ -63,7 +63,6 @@ def completed(entries: Sequence[Entry], **options: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(completion(HEAD, state, state.end)))
 
 
-@on_a_busy_machine
 @given(logs(), OPTIONS, st.booleans())
 def test_frames_obey_the_laws_of_encoders(entries: list[Entry], options: ReplyOptions, usage: bool) -> None:
     encoder = ChunkEncoder(chunk_head(HEAD), options, usage)
@@ -77,7 +76,6 @@ def test_frames_obey_the_laws_of_encoders(entries: list[Entry], options: ReplyOp
             ChatCompletionChunk.model_validate(chunk)
 
 
-@on_a_busy_machine
 @given(logs(ended=True), OPTIONS)
 def test_completion_is_what_the_stream_of_a_single_attempt_adds_up_to(
     entries: list[Entry], options: ReplyOptions

@@ -24,7 +24,6 @@ from tests.protocols.logs import (
     log_of,
     logs,
     messages_of,
-    on_a_busy_machine,
 )
 from tests.protocols.openai.response_series import check_series
 
@@ -63,7 +62,6 @@ def _response(*emitted: dict[str, Any], end: dict[str, Any] | None = DONE) -> Re
     return response
 
 
-@on_a_busy_machine
 @given(logs(), st.booleans())
 def test_logs_become_what_the_sdk_expects_in_pages_and_resumed(
     entries: list[Entry], background: bool
@@ -77,7 +75,6 @@ def test_logs_become_what_the_sdk_expects_in_pages_and_resumed(
     assert Response.model_validate_json(encoder.response(encoder.start())).status in ("queued", "in_progress")
 
 
-@on_a_busy_machine
 @given(logs())
 def test_what_is_left_after_a_gap_is_a_response(entries: list[Entry]) -> None:
     encoder = ResponseEncoder(INFO, after_gap=True)

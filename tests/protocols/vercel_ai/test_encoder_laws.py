@@ -6,20 +6,18 @@ from hypothesis import given
 
 from dockrion.events import Entry
 from dockrion.protocols.vercel_ai.encoder import MessageEncoder
-from tests.protocols.logs import RUN_ID, check_encoder, encoded, logs, messages_of, on_a_busy_machine
+from tests.protocols.logs import RUN_ID, check_encoder, encoded, logs, messages_of
 from tests.protocols.vercel_ai.streams import check_order, chunks_of
 
 ENCODER = MessageEncoder(RUN_ID, "message-1")
 
 
-@on_a_busy_machine
 @given(logs())
 def test_every_prefix_of_a_stream_has_the_order_of_the_protocol(entries: list[Entry]) -> None:
     messages = check_encoder(ENCODER, entries)
     check_order(chunks_of(messages))
 
 
-@on_a_busy_machine
 @given(logs(ended=True))
 def test_stream_of_an_ended_run_leaves_nothing_open(entries: list[Entry]) -> None:
     frames, state = encoded(ENCODER, entries)
@@ -31,7 +29,6 @@ def test_stream_of_an_ended_run_leaves_nothing_open(entries: list[Entry]) -> Non
     assert ("error" in types) == (entries[-1].type == "error")
 
 
-@on_a_busy_machine
 @given(logs(ended=True))
 def test_all_text_of_the_tokens_arrives(entries: list[Entry]) -> None:
     chunks = chunks_of(messages_of(encoded(ENCODER, entries)[0]))

@@ -58,7 +58,7 @@ def test_unacceptable_media_type_is_refused(accept: str) -> None:
         preferred_media_type(accepting(accept), OFFERED)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.sampled_from('atexpjson/*;,q=.019 \t"'), max_size=60))
 @example("*/*;q=" + "9" * 5000)
 def test_any_accept_header_is_matched_or_refused(accept: str) -> None:
