@@ -19,6 +19,7 @@ from dockrion.protocols.reply_text import ReplyText
 from dockrion.protocols.token_runs import EMPTY_TEXT, TokenRun, continuing, grouped, texts_after
 
 ACTIVITY_SECONDS = 1.0  # how often progress is notified while events come that tell nothing about it
+_NOTIFICATION = b'data: {"jsonrpc":"2.0","method":"notifications/progress","params":{%b}}\n\n'
 _MIN_FRACTION = 1e-9  # of progress, so that the total stays a number
 _replace = msgspec.structs.replace
 
@@ -260,12 +261,12 @@ class _Writer:
         token = self._encoder.progress_token
         if token is None:
             return
-        params: dict[str, Any] = {"progressToken": token, "progress": entry.sequence}
+        params = b'"progressToken":%b,"progress":%d' % (msgspec.json.encode(token), entry.sequence)
         if total is not None:
-            params["total"] = total
+            params += b',"total":' + msgspec.json.encode(total)
         if message is not None:
-            params["message"] = message
-        self.frames.append(_frame(json_rpc.notification("notifications/progress", params)))
+            params += b',"message":' + message
+        self.frames.append(_NOTIFICATION % params)
         self.state = _replace(self.state, notified_at=entry.emitted_at)
 
     _WRITERS: ClassVar[dict[str, Callable[["_Writer", Entry], None]]] = {

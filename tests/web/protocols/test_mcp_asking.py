@@ -12,6 +12,7 @@ import pytest
 from mcp_types import ElicitRequestFormParams, ElicitResult, ErrorData
 
 from dockrion import StreamContext
+from dockrion.runs.question import Question
 from tests.conftest import Serve
 from tests.support import Served, wait_until
 from tests.web.answering import SCHEMA, accepted, asks, waiting
@@ -254,6 +255,27 @@ async def test_responses_that_answer_nothing(serve: Serve, caplog: pytest.LogCap
         await caller.message()
         assert await caller.text() == '[{"send":true}]'
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_late_answers_are_none_to_a_later_question_with_the_same_id(serve: Serve) -> None:
+    async def agent(_: Any, context: StreamContext) -> list[Any]:
+        question = Question("Which?", {"type": "array"}, request_id="same")
+        return [await context._asking.ask_all([question]) for _ in range(2)]
+
+    def chosen(value: str) -> dict[str, Any]:
+        return {"action": "accept", "content": {"value": value}}
+
+    served = await serve(agent, expose=MCP)
+    async with calling(served) as caller:
+        first = await caller.asked()
+        assert (await post(served, response_to(first, chosen("[1]"))))[0] == 202
+        await caller.message()
+        second = await caller.asked()
+        for late, status in ((chosen("[2]"), 202), ({"action": "decline"}, 202), (chosen("x"), 400)):
+            assert (await post(served, response_to(first, late)))[0] == status
+        assert (await post(served, response_to(second, chosen("[3]"))))[0] == 202
+        await caller.message()
+        assert await caller.text() == "[[[1]],[[3]]]"
 
 
 async def test_only_the_caller_of_a_run_answers_it(serve: Serve, tmp_path: Path) -> None:
