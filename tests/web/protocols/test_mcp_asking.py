@@ -14,7 +14,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult, ErrorData
 from dockrion import StreamContext
 from dockrion.runs.question import Question
 from tests.conftest import Serve
-from tests.support import Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.answering import SCHEMA, accepted, asks, waiting
 from tests.web.credentials import Headers, api_keys
 from tests.web.protocols.mcp_client import JSON, MCP, STREAM, Progress, call, post, request, sdk
@@ -129,7 +129,10 @@ async def test_answer_that_is_none_ends_the_call(serve: Serve, result: dict[str,
         return ElicitResult(**result)
 
     served = await serve(asks, expose=MCP, policies={"safety": {"block_prompt_injection": True}})
-    async with sdk(served, mode="legacy", elicitation_callback=elicit) as client:
+    async with (
+        sdk(served, mode="legacy", elicitation_callback=elicit) as client,
+        asyncio.timeout(TIMEOUT_SECONDS),
+    ):
         found = await client.call_tool("tested", {})
     assert found.is_error
     (content,) = found.content
