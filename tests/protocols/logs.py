@@ -232,6 +232,7 @@ def check_encoder(encoder: Encoder[Any], entries: Sequence[Entry]) -> list[Messa
     - Nothing changes a state, and an equal encoder writes equal frames.
     - All frames are blocks of one message.
     - After a gap all readers go on alike, whatever they have read before it.
+    - What is not of the log has no id, from which a reader would resume.
     """
     start = encoder.start()
     same: Encoder[Any] = copy(encoder)
@@ -280,13 +281,18 @@ def _check_gaps(encoder: Encoder[Any], states: Sequence[State]) -> None:
             data = encoder.encode_notice(state, notice)
             assert repr(state) == before
             assert not data or data.endswith(b"\n")
-            Decoder().feed(data)
+            assert _moves_no_cursor(data)
         for first_available in {1, position + 5, len(states) + 10} - {position + 1}:
             data, gone_on = encoder.encode_gap(state, Gap(position + 1, first_available))
             messages_of(data)
+            assert _moves_no_cursor(data)
             if not gone_on.ended:
                 assert gone_on.origin == first_available - 1
                 assert gone_on == after.setdefault(gone_on.origin, gone_on)
+
+
+def _moves_no_cursor(data: bytes) -> bool:
+    return all(message.id is None for message in Decoder().feed(data))
 
 
 class StoredLog:

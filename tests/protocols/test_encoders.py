@@ -8,7 +8,7 @@ from hypothesis import given
 
 from dockrion import events
 from dockrion.events import Entry
-from dockrion.events.control_frames import Gap
+from dockrion.events.control_frames import Gap, Notice
 from tests.protocols.logs import (
     check_encoder,
     check_resuming,
@@ -60,7 +60,21 @@ class WritesTwoMessagesInAFrame(TinyEncoder, frozen=True):
         return data.replace(b"\n\n", b"\ndata: 2\n\n"), state
 
 
-@pytest.mark.parametrize("wrong", [OpensInEachPage, GoesOnAfterAGap, WritesTwoMessagesInAFrame])
+class NumbersAGap(TinyEncoder, frozen=True):
+    def encode_gap(self, state: TinyState, gap: Gap) -> tuple[bytes, TinyState]:
+        data, state = super().encode_gap(state, gap)
+        return b"id: 1\n" + data, state
+
+
+class NumbersANotice(TinyEncoder, frozen=True):
+    def encode_notice(self, state: TinyState, notice: Notice) -> bytes:
+        return b"id: 1\n" + super().encode_notice(state, notice)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [OpensInEachPage, GoesOnAfterAGap, WritesTwoMessagesInAFrame, NumbersAGap, NumbersANotice],
+)
 def test_encoder_that_breaks_a_law_is_found(wrong: Any) -> None:
     with pytest.raises(AssertionError):
         check_encoder(wrong(), LOG)
