@@ -192,6 +192,7 @@ async def test_a_cancel_request_whose_message_is_lost_arrives(service: Service) 
     async with cancel_requests(owner) as received:
         with patch.object(Store, "messages", return_value=[]):
             await other.request_cancel(writer.run_id, "enough")
+            await other.request_cancel(writer.run_id, "too late")
         async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await received.get() == (writer.run_id, "enough")
         beats = int(service.ask("HGET", service.keys.replicas, owner.replica))
