@@ -94,6 +94,8 @@ def test_when_a_question_is_over() -> None:
     received = {"type": "input_received", "request_id": "q"}
     attempt = {"type": "started", "agent_name": "a", "framework": "b", "attempt": 2}
     assert told(ask("q"), step, received, step) == ["r:0:2", "r:0:2"]
+    token = {"type": "token", "content": "x"}
+    assert told(ask("q"), token, token, token, received) == ["r:0:2", "r:0:2"]
     assert told(ask("p"), ask("q"), received, received) == ["r:0:2", "r:0:3", "r:0:3"]
     assert told(ask("q"), attempt, ask("q")) == ["r:0:2", "r:0:2", "r:0:4"]
     assert told(ask("q", 31), {"type": "token", "content": "x"}, step) == ["r:0:2"]

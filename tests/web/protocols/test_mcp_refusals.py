@@ -53,6 +53,8 @@ async def test_handshake(served: Served) -> None:
         assert found["result"]["protocolVersion"] == "2025-11-25"
     told = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     assert (await post(served, told, {"Mcp-Protocol-Version": "2025-06-18"}))[:2] == (202, None)
+    assert (await post(served, told, query="?on_disconnect=x"))[0] == 400
+    assert (await post(served, told, {"Idempotency-Key": ""}))[0] == 400
     assert (await post(served, request("ping")))[1]["result"] == {}
 
 

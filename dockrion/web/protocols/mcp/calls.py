@@ -179,7 +179,7 @@ class _Call(msgspec.Struct, frozen=True):
             None if meta is None or not self.streamed else meta.progress_token,
             is_structured(dockfile.io_schema),
             dockfile.agent.chat_spec.output,
-            self.envelope.elicits and (self.streamed or not self.envelope.handshake),
+            self.envelope.elicits,
             answered,
             problem,
         )
