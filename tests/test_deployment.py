@@ -1,4 +1,7 @@
-"""The files in config/deploy, as far as they can be tested without Docker, a cluster and systemd."""
+"""The files in config/deploy, as far as they can be tested without Docker, a cluster and systemd.
+
+`test_kubectl.py` applies the manifests; `python -m tests.image --deploy` runs Compose's and systemd's files.
+"""
 
 import json
 import re
