@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,14 @@ async def no_tasks_or_threads_left() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def nothing_left() -> AsyncIterator[None]:
-    """Fail unless the tasks of this loop and the threads that have begun meanwhile have ended."""
-    tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
+    """Fail unless this loop's tasks and connections and the threads that have begun meanwhile have ended."""
+    tasks, threads, connections = asyncio.all_tasks(), set(threading.enumerate()), _open_connections()
 
     def begun() -> set[asyncio.Task[Any]]:
         return asyncio.all_tasks() - tasks - {asyncio.current_task()}
+
+    def opened() -> set[asyncio.Transport]:
+        return _open_connections() - connections
 
     yield
     try:
@@ -118,6 +121,10 @@ async def nothing_left() -> AsyncIterator[None]:
             task.print_stack(file=sys.stdout)
         raise
     await wait_until(lambda: set(threading.enumerate()) - threads <= _default_executor_threads())
+    with suppress(AssertionError):
+        await wait_until(lambda: not opened())
+    left = [connection.get_extra_info("socket") for connection in opened()]
+    assert not left
 
 
 @pytest.fixture
@@ -183,6 +190,12 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serve]:
 
 def _done(runs: RunManager) -> bool:
     return not runs._in_flight._ending
+
+
+def _open_connections() -> set[asyncio.Transport]:
+    """Return the connections of this loop that are not closed: their garbage would fail any later test."""
+    loop: Any = asyncio.get_running_loop()
+    return {connection for connection in loop._transports.values() if connection._sock is not None}
 
 
 def _default_executor_threads() -> set[threading.Thread]:

@@ -150,6 +150,7 @@ async def test_page_is_opened_once_when_the_agent_is_ready(tmp_path: Path, reloa
     path = write_dockfile(tmp_path, returns("one"))
     arguments = ["--open", *(["--reload"] if reload else [])]
     with terminal(tmp_path, path, "--port=0", *arguments, BROWSER=str(browser)) as shown:
+        await shown.until("ready in")
         await wait_until((tmp_path / "opened").exists, 20)
         await wait_until(lambda: (tmp_path / "opened").read_text() == f"{shown.url}/\n")
         if reload:
