@@ -29,7 +29,7 @@ from redis.retry import Retry
 # In CI both servers are required; elsewhere Valkey, which is a dependency, is enough.
 _ALSO_REDIS = any(name in os.environ for name in ("CI", "REDIS_URL")) or shutil.which("redis-server")
 KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
-TIMEOUT_SECONDS = 20.0  # starting a process is slow on a busy machine
+TIMEOUT_SECONDS = 60.0  # starting a process is slow on a busy machine
 _PORTS = range(10_000, 32_000)  # below the ephemeral ports, one of which could be that of a stopped server
 _ACL = re.compile(r"^redis-cli ACL SETUSER dockrion on (.*?[^\\])$", re.MULTILINE | re.DOTALL)
 _FOR_SENTINELS = re.compile(r"^redis-cli -p 26379 ACL SETUSER dockrion on \S+ (.*)$", re.MULTILINE)

@@ -21,7 +21,7 @@ from dockrion.dockfile import Loaded, load
 from dockrion.web.service import Service
 from dockrion.wire.sse import Decoder, Message
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 Client = TestClient[Any, Any]
 
 

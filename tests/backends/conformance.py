@@ -27,7 +27,7 @@ from tests.deployments import ClusterServers, SentinelServers, shared_cluster, s
 from tests.servers import KINDS, Server, shared
 
 MAX_EVENTS = 20
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 LEASE_SECONDS = 0.5
 OUTBOX_BYTES = 2**20
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -118,7 +118,9 @@ async def test_lines_about_the_runs_of_a_dead_replica_have_the_ids_of_their_requ
         if cancelled:
             await survivor.request_cancel(run.run_id, "enough")
         await finished(survivor, run.run_id)
-    assert requests["run cancelled" if cancelled else "run failed"] == run.request
+    line = "run cancelled" if cancelled else "run failed"
+    await wait_until(lambda: line in requests)
+    assert requests[line] == run.request
     assert current_request() == NO_REQUEST
 
 
