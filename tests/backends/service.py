@@ -15,7 +15,6 @@ from dockrion.backends.follow import follow
 from dockrion.backends.pages import Page
 from dockrion.backends.redis import RedisBackend, background, leases, reaper
 from dockrion.backends.redis.client import RedisClient
-from dockrion.backends.redis.health import Health
 from dockrion.backends.redis.keys import Command, Keys, Script
 from dockrion.background_tasks import BackgroundTasks
 from dockrion.errors import ServiceUnavailable
@@ -71,7 +70,6 @@ class Service:
         await backend._tasks.cancel_until_done()
         await backend._subscriptions.aclose()
         await backend._client.aclose()
-        backend._client.health.state = Health.UNREACHABLE  # so that it never connects again
 
     async def close(self, backend: RedisBackend) -> None:
         """Shut a replica down."""

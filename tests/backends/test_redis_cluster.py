@@ -212,7 +212,7 @@ class FakeNode:
         self.started = asyncio.Event()
         self.free = asyncio.Event()
         self.free.set()
-        self.left = False
+        self.closed = False
 
     async def replies(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         self.started.set()
@@ -227,11 +227,8 @@ class FakeNode:
             replies.append(reply)
         return replies
 
-    async def leave(self) -> None:
-        self.left = True
-
     async def aclose(self) -> None:
-        """Do nothing."""
+        self.closed = True
 
 
 class FakeCluster:
@@ -364,7 +361,7 @@ async def test_a_node_that_was_replaced_is_left_and_said_to_be_lost(fake: FakeCl
     assert await fake.connections.replies([("GET", key)]) == [key]
     assert fake.ports()[-1] == (1, key)
     assert fake.lost == [None]
-    await wait_until(lambda: lost.left)
+    await wait_until(lambda: lost.closed)
 
 
 async def test_a_node_that_was_not_replaced_fails_its_commands(fake: FakeCluster) -> None:

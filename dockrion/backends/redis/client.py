@@ -42,6 +42,7 @@ from dockrion.backends.redis.health import NO_OBSERVER, Health, HealthMonitor, O
 from dockrion.backends.redis.keys import Command
 from dockrion.backends.redis.location import ClusterLocation, expected_form, locate
 from dockrion.backends.redis.server_check import wrong_kind
+from dockrion.backends.redis.under_way import UnderWay
 from dockrion.errors import CorruptLog, ServiceUnavailable, StartError
 
 BLOCK_SECONDS = 5.0
@@ -94,7 +95,8 @@ class RedisClient:
             raise StartError(f"streaming.redis.url: malformed; expected {expected_form(url)}") from None
         self.spread = deployment.spread
         self._large_turns = asyncio.Semaphore(_LARGE_CONNECTIONS)
-        self._transfers: set[asyncio.Timeout] = set()
+        self._transfers = UnderWay()
+        self._commands = UnderWay(unavailable)
 
     async def send(self, *commands: Command, ordered: int | None = None) -> list[Any]:
         """Send commands in one round trip, for a request; to a cluster, in one to each node at least.
@@ -123,24 +125,18 @@ class RedisClient:
         async with self._large_turns:
             self.check_reachable()
             recoveries = self.health.recoveries
-            limit = asyncio.timeout(_REPLY_SECONDS + transfer_seconds(size))
             try:
-                async with limit:
-                    self._transfers.add(limit)
+                async with self._transfers.limited(_REPLY_SECONDS + transfer_seconds(size)):
                     return await self._send(self._large, commands, ordered, large=True)
             except TimeoutError as error:
                 self.health.command_failed(error, recoveries, large=True)
                 raise TransferFailed(unavailable().message) from error
             except ServiceUnavailable as error:
                 raise TransferFailed(error.message) from error
-            finally:
-                self._transfers.discard(limit)
 
     def abort_transfers(self) -> None:
         """Let large commands fail that have been sent to a Redis that is unreachable now."""
-        for limit in self._transfers:
-            if not limit.expired():
-                limit.reschedule(0)
+        self._transfers.end()
 
     async def send_background(self, *commands: Command, ordered: int | None = None) -> list[Any]:
         """Send commands for the background work, as `send` does, also while Redis is unreachable."""
@@ -203,19 +199,23 @@ class RedisClient:
         Raises:
             ServiceUnavailable: They are not, or do not respond.
         """
-        try:
-            await self._deployment.follow_primary()
-            if self._checked.is_set():
-                return
-            kind = await wrong_kind(self._background, single=isinstance(self._deployment, SingleServer))
-        except (exceptions.RedisError, OSError) as error:
-            raise self.health.command_failed(error, self.health.recoveries) from error
+        async with self._commands.limited():
+            try:
+                await self._deployment.follow_primary()
+                if self._checked.is_set():
+                    return
+                kind = await wrong_kind(self._background, single=isinstance(self._deployment, SingleServer))
+            except (exceptions.RedisError, OSError) as error:
+                raise self.health.command_failed(error, self.health.recoveries) from error
         if kind is not None:
             raise self.health.wrong_server(kind)
         self._checked.set()
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Refuse further commands, end those under way, and close every connection."""
+        await self._commands.close(self._close_connections)
+
+    async def _close_connections(self) -> None:
         for connections in (self._requests, self._large, self._background, self._blocking):
             await connections.aclose()
         await self._deployment.aclose()
@@ -273,10 +273,11 @@ class RedisClient:
         large: bool = False,
     ) -> list[Any]:
         recoveries = self.health.recoveries
-        try:
-            replies = await connections.replies(commands, ordered=ordered)
-        except (exceptions.RedisError, OSError) as error:
-            raise self.health.command_failed(error, recoveries, large=large) from error
+        async with self._commands.limited():
+            try:
+                replies = await connections.replies(commands, ordered=ordered)
+            except (exceptions.RedisError, OSError) as error:
+                raise self.health.command_failed(error, recoveries, large=large) from error
         for number, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 failure = self.health.command_failed(reply, recoveries, large=large)

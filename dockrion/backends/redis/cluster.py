@@ -109,8 +109,8 @@ class ClusterConnections:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self._layout.removal_callbacks.remove(self._remove)
-        await self._closing.cancel_until_done()
+        if self._closing:
+            await asyncio.wait(self._closing)
         for node in self._nodes.values():
             await node.aclose()
 
@@ -169,7 +169,7 @@ class ClusterConnections:
 
     def _remove(self, nodes: set[Address]) -> None:
         for node in nodes & self._nodes.keys():
-            self._closing.start(self._nodes.pop(node).leave())
+            self._closing.start(self._nodes.pop(node).aclose())
 
 
 class Cluster:

@@ -4,7 +4,6 @@ Scripts are called by their digest. A server that does not have them, after a re
 replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from dockrion.backends.redis.keys import SCRIPTS, Command
+from dockrion.backends.redis.under_way import UnderWay
 
 _CONNECT_SECONDS = 5.0
 _POOL_SECONDS = 5.0
@@ -160,27 +160,21 @@ class ReplaceableConnections(ServerConnections):
 
     def __init__(self, pool: BlockingConnectionPool) -> None:
         super().__init__(pool)
-        self._under_way: set[asyncio.Timeout] = set()
+        self._under_way = UnderWay(lambda: exceptions.ConnectionError("the server was replaced"))
 
     async def replies(
         self, commands: Sequence[Command], *, ordered: int | None = None, asking: bool = False
     ) -> list[Any]:
-        limit = asyncio.timeout(None)
-        try:
-            async with limit:
-                self._under_way.add(limit)
-                return await super().replies(commands, ordered=ordered, asking=asking)
-        except TimeoutError as error:
-            raise exceptions.ConnectionError("the server was replaced") from error
-        finally:
-            self._under_way.discard(limit)
+        async with self._under_way.limited():
+            return await super().replies(commands, ordered=ordered, asking=asking)
 
     async def leave(self) -> None:
-        """Close the connections, and let the commands under way fail."""
-        for limit in self._under_way:
-            if not limit.expired():
-                limit.reschedule(0)
+        """Close the connections, and let the commands under way fail; later ones make new connections."""
+        self._under_way.end()
         await self._pool.disconnect(inuse_connections=False)
+
+    async def aclose(self) -> None:
+        await self._under_way.close(super().aclose)
 
 
 class SingleServer:
