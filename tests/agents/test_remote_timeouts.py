@@ -6,11 +6,11 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
 from dockrion.agents.external import IdleTimeout
+from dockrion.agents.remote_run import _ERROR_BODY_TIMEOUT
 from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry, EventFilter
@@ -29,7 +29,8 @@ from tests.agents.processes import (
     served,
     start_with_events_url,
 )
-from tests.support import wait_until
+from tests.loop_clock import advance
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 TOKEN = b'{"type":"token","content":"a"}\n'
 COMPLETE = b'{"type":"complete","output":1}\n'
@@ -66,48 +67,73 @@ async def test_silent_process_times_out(said: bytes) -> None:
 async def test_slow_process_does_not_time_out() -> None:
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
-        for _ in range(8):
+        for number in range(3):
             await wire.send(TOKEN)
-            await asyncio.sleep(0.05)
+            await runs.emitted(run_id, 2 + number)
+            await advance(4)
         await wire.send(COMPLETE)
         wire.close()
 
-    assert (await run_against(answer, read_timeout=0.3)).output == 1
+    async with served(answer, read_timeout=6) as (runs, _):
+        run_id = await runs.start()
+        assert (await runs.ended(run_id)).output == 1
 
 
-async def test_comments_of_an_event_stream_count_as_activity() -> None:
+async def test_comments_of_an_event_stream_count_as_activity(monkeypatch: pytest.MonkeyPatch) -> None:
+    restarts = 0
+    restart = IdleTimeout.restart
+
+    def counted(idle: IdleTimeout) -> None:
+        nonlocal restarts
+        restart(idle)
+        restarts += 1
+
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(SSE)
-        for _ in range(8):
+        for _ in range(2):
+            before = restarts
             await wire.send(b": still here\n\n")
-            await asyncio.sleep(0.05)
+            await wait_until(lambda before=before: restarts > before)  # type: ignore[misc]
+            await advance(4)
         await wire.send(b'event: complete\ndata: {"output":1}\n\n')
         wire.close()
 
-    assert (await run_against(answer, read_timeout=0.3)).output == 1
+    monkeypatch.setattr(IdleTimeout, "restart", counted)
+    assert (await run_against(answer, read_timeout=6)).output == 1
 
 
 async def test_endless_response_times_out() -> None:
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.begin(NDJSON)
+        await advance(5)
         while True:
             await wire.send(TOKEN)
             await asyncio.sleep(0.01)
 
-    ended = await run_against(answer, read_timeout=5, total_timeout=0.2)
+    ended = await run_against(answer, read_timeout=30, total_timeout=5)
     assert ended.code == "TIMEOUT_ERROR"
-    assert "within 0.2 s" in ended.error
+    assert "within 5 s" in ended.error
 
 
 async def test_error_status_with_a_stalled_body_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dockrion.agents.remote_run._ERROR_BODY_TIMEOUT", 0.2)
+    pauses = 0
+    pause = IdleTimeout.pause
+
+    def counted(idle: IdleTimeout) -> None:
+        nonlocal pauses
+        pause(idle)
+        pauses += 1
 
     async def answer(_request: ReceivedRequest, wire: Wire) -> None:
+        before = pauses
         await wire.begin("text/plain", "500 Oops", Content_Length="100")
         await wire.send(b"so far")
+        await wait_until(lambda: pauses > before)
+        await advance(_ERROR_BODY_TIMEOUT)
         await wire.disconnected()
 
-    ended = await run_against(answer, read_timeout=0.1)
+    monkeypatch.setattr(IdleTimeout, "pause", counted)
+    ended = await run_against(answer, read_timeout=1.5)
     assert ended.terminal["details"] == {"status": 500, "body": "so far"}
 
 
@@ -121,12 +147,13 @@ async def test_stalled_storage_does_not_time_the_process_out() -> None:
     backend = Stalling()
     async with (
         process(answer) as made,
-        remote(made.url, read_timeout=0.1) as agent,
+        remote(made.url, read_timeout=5) as agent,
         bench(agent, backend=backend) as runs,
     ):
         run_id = await runs.start()
         await wait_until(lambda: backend.requests > 1)
-        await asyncio.sleep(0.3)
+        for _ in range(3):
+            await advance(5)
         backend.go.set()
         ended = await runs.ended(run_id)
     assert ended.output == 1
@@ -146,7 +173,7 @@ async def test_stalled_storage_applies_back_pressure_to_the_process() -> None:
     async with process(answer) as made, remote(made.url) as agent, bench(agent, backend=backend) as runs:
         run_id = await runs.start()
         sent = -1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not wires or wires[0].sent != sent:
                 sent = wires[0].sent if wires else -1
                 await asyncio.sleep(0.1)
@@ -198,25 +225,26 @@ async def test_pushed_events_count_as_activity() -> None:
         await over.wait()
         await wire.whole(JSON, b"1")
 
-    async with served(answer, read_timeout=0.3, ingest=10) as (runs, _), pusher(runs) as push:
+    async with served(answer, read_timeout=6, ingest=10) as (runs, made), pusher(runs) as push:
         run_id = await start_with_events_url(runs)
-        await runs.emitted(run_id, 1)
-        for _ in range(10):
+        await wait_until(lambda: made.posts)
+        for _ in range(4):
             await push.push(run_id, {"type": "token", "content": "p"})
-            await asyncio.sleep(0.05)
+            await advance(4)
         over.set()
         ended = await runs.ended(run_id)
     assert ended.output == 1
-    assert ended.tokens == ["p"] * 10
+    assert ended.tokens == ["p"] * 4
 
 
 async def test_push_does_not_restart_a_paused_timeout() -> None:
     session = RunSession("run", EventFilter(), None)
-    idle = IdleTimeout(session, 0.05)
+    idle = IdleTimeout(session, 5)
     async with idle.running():
         idle.pause()
         await session.from_process.push([], 0)
-        await asyncio.sleep(0.15)
+        for _ in range(3):
+            await advance(5)
     assert not idle.expired
 
 
@@ -241,7 +269,10 @@ async def test_timeouts_leave_nothing_behind_for_the_next_run() -> None:
             await wire.disconnected()
         await wire.whole(JSON, b"1")
 
-    async with served(answer, read_timeout=0.1) as (runs, _):
-        results: list[Any] = await asyncio.gather(*(runs.run(each) for each in ("silent", "quick", "quick")))
-        assert [each.run.status for each in results] == ["failed", "completed", "completed"]
+    async with served(answer, read_timeout=5) as (runs, _):
+        silent = await runs.start("silent")
+        results = await asyncio.gather(*(runs.run("quick") for _ in range(2)))
+        await advance(5)
+        assert [each.run.status for each in results] == ["completed"] * 2
+        assert (await runs.ended(silent)).code == "TIMEOUT_ERROR"
         assert (await runs.run("quick")).output == 1
