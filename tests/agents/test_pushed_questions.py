@@ -14,6 +14,7 @@ from tests.agents.processes import (
     NDJSON,
     run_with_response,
 )
+from tests.loop_clock import advance
 from tests.runs.asking import session_of, waiting
 from tests.support import TIMEOUT_SECONDS
 
@@ -75,11 +76,13 @@ async def test_a_pushed_question_keeps_its_place_among_the_events() -> None:
 
 
 async def test_waiting_for_a_person_is_no_time_without_pushed_events() -> None:
-    async with pushed(0.2) as (runs, run_id, push):
+    async with pushed(5) as (runs, run_id, push):
         await push(ASKED)
-        await asyncio.sleep(0.4)
+        for _ in range(3):
+            await advance(5)
         assert await runs.status(run_id) == "running"
         await session_of(runs, run_id).answer("q1", value=True, source=None)
+        await advance(5)
         assert (await runs.ended(run_id)).code == "PRODUCER_TIMEOUT"
 
 
@@ -99,10 +102,13 @@ async def test_a_question_is_asked_once() -> None:
 
 async def test_an_expired_question_has_no_answer() -> None:
     async with pushed() as (runs, run_id, push):
-        until = datetime.now(UTC) + timedelta(seconds=0.05)
+        until = datetime.now(UTC) + timedelta(seconds=5)
         await push({**ASKED, "expires_at": until.isoformat()})
+        questions = session_of(runs, run_id).from_process.questions
+        fetching = asyncio.create_task(questions.fetch("q1", 3 * TIMEOUT_SECONDS))
+        await advance(5)
         with pytest.raises(QuestionGone):
-            await session_of(runs, run_id).from_process.questions.fetch("q1", TIMEOUT_SECONDS)
+            await fetching
         await push(END)
         await runs.ended(run_id)
 

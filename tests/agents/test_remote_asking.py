@@ -20,6 +20,7 @@ from tests.agents.processes import (
     process,
     served,
 )
+from tests.loop_clock import advance
 from tests.runs.asking import session_of, waiting
 from tests.support import TIMEOUT_SECONDS, wait_until
 
@@ -131,12 +132,14 @@ async def test_an_expired_question_is_not_delivered() -> None:
 
 async def test_waiting_for_a_person_is_not_idle_time() -> None:
     taking, agent = Taking(), Asking()
-    async with asking(taking, agent, read_timeout=0.2) as runs:
+    async with asking(taking, agent, read_timeout=5) as runs:
         run_id = await runs.start()
         await waiting(runs, run_id)
-        await asyncio.sleep(0.4)
+        for _ in range(3):
+            await advance(5)
         assert await runs.status(run_id) == "running"
         await session_of(runs, run_id).answer("q1", value=True, source=None)
+        await advance(5)
         ended = await runs.ended(run_id)  # the process does nothing with it
     assert ended.code == "TIMEOUT_ERROR"
 

@@ -9,7 +9,7 @@ from dockrion import StreamContext
 from tests.agents.harness import Endless, bench
 from tests.agents.processes import remote
 from tests.conftest import Serve
-from tests.support import Served
+from tests.support import TIMEOUT_SECONDS, Served
 
 
 async def everything(payload: dict[str, Any], context: StreamContext) -> Any:
@@ -80,7 +80,7 @@ async def test_cancel_reaches_the_inner_agent(serve: Serve) -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(endless.stopped.wait(), 5)
+        await asyncio.wait_for(endless.stopped.wait(), TIMEOUT_SECONDS)
 
 
 async def test_health_of_the_inner_service_is_used(serve: Serve) -> None:

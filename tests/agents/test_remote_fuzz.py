@@ -15,6 +15,7 @@ from tests.agents.processes import (
     run_against,
     run_with_response,
 )
+from tests.support import TIMEOUT_SECONDS
 
 
 def bare(data: bytes) -> Handler:
@@ -55,7 +56,7 @@ pieces = st.lists(
 @settings(max_examples=80)
 @given(content_type=st.sampled_from((JSON, NDJSON, SSE)), body=pieces.map(b"".join))
 async def test_any_response_ends_the_run_with_an_error_code(content_type: str, body: bytes) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         ended = await run_with_response(content_type, body)
     known = ("AGENT_EXECUTION_ERROR", "AGENT_PROTOCOL_ERROR", "AGENT_DISCONNECTED")
     assert ended.run.status in ("completed", "cancelled") or ended.code in known
@@ -64,7 +65,7 @@ async def test_any_response_ends_the_run_with_an_error_code(content_type: str, b
 @settings(max_examples=50)
 @given(data=st.binary(max_size=64), headed=st.booleans())
 async def test_any_bytes_instead_of_http_end_the_run_with_an_error_code(data: bytes, headed: bool) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         ended = await run_against(bare((b"HTTP/1.1 200 OK\r\n" if headed else b"") + data))
     if ended.run.status == "completed":  # a whole head, and no body
         assert headed

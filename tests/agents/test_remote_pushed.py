@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from dockrion.agents import remote_run
 from dockrion.errors import InvalidRequest
 from dockrion.runs.ingest import Batch
+from dockrion.runs.outcome import Outcome
+from dockrion.runs.session import RunSession
 from tests.agents.harness import Bench, Ended
 from tests.agents.processes import (
     JSON,
@@ -20,7 +23,8 @@ from tests.agents.processes import (
     served,
     start_with_events_url,
 )
-from tests.support import wait_until
+from tests.loop_clock import advance
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 TOKEN = {"type": "token", "content": "p"}
 ENDS: list[tuple[dict[str, Any], str]] = [
@@ -68,18 +72,25 @@ async def test_accepted_run_without_events_times_out() -> None:
     assert ended.code == "PRODUCER_TIMEOUT"
 
 
-async def test_pushes_keep_an_accepted_run_open() -> None:
-    async with served(accept, ingest=0.3, read_timeout=0.1, total_timeout=0.2) as (runs, made):
+async def test_pushes_keep_an_accepted_run_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted, until_idle = asyncio.Event(), remote_run.until_idle
+
+    async def noted(session: RunSession, seconds: float) -> Outcome:
+        accepted.set()
+        return await until_idle(session, seconds)
+
+    monkeypatch.setattr(remote_run, "until_idle", noted)
+    async with served(accept, ingest=6, read_timeout=3, total_timeout=3) as (runs, _):
         async with pusher(runs) as push:
             run_id = await start_with_events_url(runs)
-            await wait_until(lambda: made.posts)
-            for _ in range(8):
+            await accepted.wait()
+            for _ in range(4):
                 await push.push(run_id, TOKEN)
-                await asyncio.sleep(0.05)
+                await advance(4)
             await push.push(run_id, ENDS[0][0])
             ended = await runs.ended(run_id)
         assert ended.output == [1]
-        assert len(ended.tokens) == 8
+        assert len(ended.tokens) == 4
 
 
 async def test_without_ingest_an_accepted_payload_has_no_output() -> None:
@@ -121,7 +132,7 @@ async def test_pushed_terminal_event_closes_the_response() -> None:
 
     async with served(answer, ingest=10) as (runs, made):
         assert (await fed(runs, made, ENDS[0][0])).output == [1]
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("depth", [480, 600, 900])

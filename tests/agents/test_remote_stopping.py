@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from dockrion import ids
+from dockrion.agents.remote_run import STOP_TIMEOUT
 from dockrion.backends.owner_messages import RunRef
 from dockrion.caller import CallerRequest
 from dockrion.errors import AgentTimedOut
 from dockrion.runs.agent import Call
+from dockrion.runs.execution import STOP_SECONDS
 from tests.agents.harness import Bench, bench
 from tests.agents.processes import (
     NDJSON,
@@ -25,7 +27,8 @@ from tests.agents.processes import (
     remote,
     start_with_events_url,
 )
-from tests.support import wait_until
+from tests.loop_clock import advance
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 TOKEN = b'{"type":"token","content":"a"}\n'
 
@@ -85,7 +88,7 @@ async def test_stopped_run_closes_the_connection_and_requests_the_stop_once(
         await working.at_work.wait()
         await stop(runs, run_id)
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(working.left.wait(), 5)
+        await asyncio.wait_for(working.left.wait(), TIMEOUT_SECONDS)
     (request,) = stopper.requests
     assert (request.method, request.json) == ("POST", {"run_id": run_id})
     assert request.headers["x-dockrion-run-id"] == run_id
@@ -112,7 +115,7 @@ async def test_without_a_cancel_url_the_connection_is_closed() -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, None)
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(working.left.wait(), 5)
+        await asyncio.wait_for(working.left.wait(), TIMEOUT_SECONDS)
 
 
 async def test_disconnected_caller_of_invoke_stops_the_process() -> None:
@@ -123,7 +126,7 @@ async def test_disconnected_caller_of_invoke_stops_the_process() -> None:
         await working.at_work.wait()
         task.cancel()
         await asyncio.wait((task,))
-        await asyncio.wait_for(working.left.wait(), 5)
+        await asyncio.wait_for(working.left.wait(), TIMEOUT_SECONDS)
         await wait_until(lambda: stopper.posts)
     assert [request.json for request in stopper.requests] == [{"run_id": run_id}]
 
@@ -131,17 +134,23 @@ async def test_disconnected_caller_of_invoke_stops_the_process() -> None:
 async def test_time_limit_of_invoke_stops_the_process() -> None:
     working = Working()
     async with stoppable(working) as (runs, stopper):
+        invoking = asyncio.create_task(runs.invoke(limit=5))
+        await working.at_work.wait()
+        await advance(5)
         with pytest.raises(AgentTimedOut):
-            await runs.invoke(limit=0.1)
+            await invoking
         await wait_until(lambda: stopper.posts == 1 and working.left.is_set())
 
 
 @pytest.mark.parametrize("limit", ["read_timeout", "total_timeout", "duration"])
 async def test_every_time_limit_stops_the_process(limit: str) -> None:
     working = Working()
-    given: dict[str, Any] = {limit: 0.1}
+    given: dict[str, Any] = {limit: 5}
     async with stoppable(working, **given) as (runs, stopper):
-        ended = await runs.run()
+        run_id = await runs.start()
+        await runs.emitted(run_id, 2)
+        await advance(5)
+        ended = await runs.ended(run_id)
         assert ended.code == "TIMEOUT_ERROR"
         await wait_until(lambda: stopper.posts and working.left.is_set())
     assert [request.json["run_id"] for request in stopper.requests] == [ended.run.run_id]
@@ -243,18 +252,17 @@ async def test_unreachable_cancel_url_changes_nothing(url: str) -> None:
         assert (await runs.ended(run_id)).run.status == "cancelled"
 
 
-async def test_cancel_url_without_a_response_delays_the_end_briefly(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("dockrion.agents.remote_run.STOP_TIMEOUT", 0.1)
-
+async def test_cancel_url_without_a_response_delays_the_end_briefly() -> None:
     async def hang(_request: ReceivedRequest, wire: Wire) -> None:
         await wire.disconnected()
 
     async with stoppable(Working(), hang) as (runs, stopper):
         run_id = await runs.start()
         await runs.emitted(run_id, 2)
-        async with asyncio.timeout(2):
-            await runs.runs.cancel(run_id, None)
+        cancelling = asyncio.create_task(runs.runs.cancel(run_id, None))
+        await wait_until(lambda: stopper.posts == 1)
+        await advance(STOP_TIMEOUT)
+        assert STOP_TIMEOUT < STOP_SECONDS  # after which the run would end in any case
+        await asyncio.wait_for(cancelling, TIMEOUT_SECONDS)
         assert (await runs.ended(run_id)).run.status == "cancelled"
     assert stopper.posts == 1

@@ -12,7 +12,7 @@ from tests.agents.servers.openai_server import PAYLOAD
 from tests.agents.servers.test_ag_ui_dockrion import asks_for_a_secret, direct, speaks
 from tests.conftest import Serve
 from tests.runs.asking import answer, waiting
-from tests.support import Served
+from tests.support import TIMEOUT_SECONDS, Served
 
 A2A: dict[str, Any] = {"expose": {"protocols": ["a2a"]}}
 
@@ -121,7 +121,7 @@ async def test_a_cancel_stops_the_task(serve: Serve) -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(stopped.wait(), 5)
+        await asyncio.wait_for(stopped.wait(), TIMEOUT_SECONDS)
 
 
 async def test_a_cancel_stops_a_task_that_asks(serve: Serve) -> None:

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from tests.agents.harness import Bench, bench
 from tests.agents.processes import JSON, ReceivedRequest, Wire, process, remote
 from tests.runs.asking import answer, waiting
-from tests.support import wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 VERSIONS = ("1.0", "0.3")
 
@@ -205,7 +205,7 @@ async def test_a_cancel_cancels_the_task(version: str) -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(executor.cancelled.wait(), 5)
+        await asyncio.wait_for(executor.cancelled.wait(), TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("frames", [1, 3])

@@ -17,6 +17,7 @@ from tests.agents.harness import Ended
 from tests.agents.processes import JSON, SSE, Handler, ReceivedRequest, Wire, bytes_of, run_against, served
 from tests.agents.servers.openai_server import PAYLOAD, endless
 from tests.runs.asking import answer, waiting
+from tests.support import TIMEOUT_SECONDS
 
 AG_UI: dict[str, Any] = {"protocol": "ag-ui"}
 STARTED = core.RunStartedEvent(thread_id="t", run_id="r")
@@ -300,7 +301,7 @@ async def test_a_cancel_closes_the_connection() -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), TIMEOUT_SECONDS)
 
 
 MALFORMED: Sequence[tuple[str, bytes]] = (

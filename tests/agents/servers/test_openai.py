@@ -23,6 +23,7 @@ from tests.agents.servers.openai_server import (
     replied,
     stream,
 )
+from tests.support import TIMEOUT_SECONDS
 
 TOKEN = "sk-a-key-that-nobody-guesses"
 QUESTION = [{"role": "user", "content": "Rain?"}]
@@ -258,7 +259,7 @@ async def test_a_cancel_closes_the_connection() -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(left.wait(), 5)
+        await asyncio.wait_for(left.wait(), TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("before", ["", "x" * 990], ids=["short", "long"])

@@ -10,7 +10,7 @@ from tests.agents.harness import Ended, Endless, bench
 from tests.agents.processes import remote
 from tests.agents.servers.openai_server import MODEL, PAYLOAD
 from tests.conftest import Serve
-from tests.support import Served
+from tests.support import TIMEOUT_SECONDS, Served
 
 SHOWN: dict[str, Any] = {"expose": {"protocols": ["openai"]}, "openai": {"show_tools": True}}
 
@@ -101,4 +101,4 @@ async def test_a_cancel_reaches_the_other_service(serve: Serve) -> None:
         await runs.emitted(run_id, 2)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
-        await asyncio.wait_for(endless.stopped.wait(), 5)
+        await asyncio.wait_for(endless.stopped.wait(), TIMEOUT_SECONDS)
