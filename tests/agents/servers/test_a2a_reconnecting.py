@@ -308,7 +308,8 @@ async def test_a_cancel_ends_the_wait_for_the_next_connection(monkeypatch: pytes
 
     async with served(begins, **A2A) as (runs, made):
         run_id = await runs.start(PAYLOAD)
-        await wait_until(lambda: made.requests and made.open == 0)
+        await runs.emitted(run_id, 2)
+        await wait_until(lambda: made.open == 0)
         await runs.runs.cancel(run_id, "enough")
         assert (await runs.ended(run_id)).run.status == "cancelled"
     assert methods(made) == ["SendStreamingMessage", "CancelTask"]

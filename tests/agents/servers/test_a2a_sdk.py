@@ -13,7 +13,7 @@ from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_jsonrpc_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
-from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part
+from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Part, Task, TaskState
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Value
 from starlette.applications import Starlette
@@ -69,6 +69,19 @@ class Courier(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
 
 
+class Store(InMemoryTaskStore):
+    """Knows when a task has completed for all who ask for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completed = asyncio.Event()
+
+    async def save(self, task: Task, *more: Any, **options: Any) -> None:
+        await super().save(task, *more, **options)
+        if task.status.state == TaskState.TASK_STATE_COMPLETED:
+            self.completed.set()
+
+
 def card(*, streaming: bool) -> AgentCard:
     interfaces = [
         AgentInterface(url="http://h/", protocol_binding="JSONRPC", protocol_version=version)
@@ -88,11 +101,18 @@ def card(*, streaming: bool) -> AgentCard:
 
 @asynccontextmanager
 async def courier(
-    version: str, *, streaming: bool = True, frames: int | None = None
+    version: str, *, streaming: bool = True, frames: int | None = None, completes: bool = False
 ) -> AsyncIterator[tuple[Bench, Courier]]:
-    """Run against a server; of its first response only so many frames arrive, if that is not None."""
-    executor = Courier()
-    handler = DefaultRequestHandler(executor, InMemoryTaskStore(), card(streaming=streaming))
+    """Run against a server.
+
+    Args:
+        version: What it speaks.
+        streaming: Whether it streams.
+        frames: How many frames of its first response arrive, None for all.
+        completes: Whether its first task completes before its second response.
+    """
+    executor, store = Courier(), Store()
+    handler = DefaultRequestHandler(executor, store, card(streaming=streaming))
     app = Starlette(routes=create_jsonrpc_routes(handler, "/run", enable_v0_3_compat=True))
 
     async def handle(request: ReceivedRequest, wire: Wire) -> None:
@@ -105,6 +125,8 @@ async def courier(
                 await wire.whole(JSON, json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}).encode())
                 return
         executor.methods.append(sent["method"])
+        if completes and len(executor.methods) == 2:
+            await store.completed.wait()
         await served_by(app, request, headers, wire, frames if len(executor.methods) == 1 else None)
 
     async with process(handle) as made, remote(made.url, protocol="a2a") as agent, bench(agent) as runs:
@@ -222,7 +244,7 @@ async def test_a_task_goes_on_after_a_lost_connection(version: str, frames: int)
 
 
 async def test_a_task_that_has_ended_meanwhile_is_got() -> None:
-    async with courier("1.0", frames=1) as (runs, executor):
+    async with courier("1.0", frames=1, completes=True) as (runs, executor):
         ended = await runs.run(said("a book"))
     assert ("".join(ended.tokens), ended.output) == ("I have a book", {"price": 5})
     assert executor.methods == ["SendStreamingMessage", "SubscribeToTask", "GetTask"]
