@@ -2,6 +2,7 @@
 
 import atexit
 import importlib.util
+import itertools
 import os
 import random
 import re
@@ -30,13 +31,11 @@ from redis.retry import Retry
 _ALSO_REDIS = any(name in os.environ for name in ("CI", "REDIS_URL")) or shutil.which("redis-server")
 KINDS = ("redis", "valkey") if _ALSO_REDIS else ("valkey",)
 TIMEOUT_SECONDS = 60.0  # starting a process is slow on a busy machine
-_PORTS = range(10_000, 32_000)  # below the ephemeral ports, one of which could be that of a stopped server
 _ACL = re.compile(r"^redis-cli ACL SETUSER dockrion on (.*?[^\\])$", re.MULTILINE | re.DOTALL)
 _FOR_SENTINELS = re.compile(r"^redis-cli -p 26379 ACL SETUSER dockrion on \S+ (.*)$", re.MULTILINE)
 _ALSO_IN_CLUSTER = re.compile(r"^redis-cli ACL SETUSER dockrion ('\+cluster.*)$", re.MULTILINE)
 _USER = "least-privileged"
 _PASSWORD = "of-the-least-privileged"
-_random = random.SystemRandom()  # pytest-randomly seeds the default generator
 
 
 def executable(kind: str) -> Path:
@@ -243,11 +242,31 @@ def shared(kind: str) -> Server:
     return server
 
 
+def own_ports() -> list[int]:
+    """Return the ports that are for this test process, of which there may be several, in random order.
+
+    They are below the ephemeral ports, one of which could be that of a stopped server.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % processes
+    ports = list(range(10_000 + number, 32_000, processes))
+    random.SystemRandom().shuffle(ports)  # pytest-randomly seeds the default generator
+    return ports
+
+
+_ports = itertools.cycle(own_ports())
+
+
 def free_port() -> int:
+    """Return a port that no other test process gets, and this one only after all its others.
+
+    So nobody takes it before it is used, or while what uses it is stopped.
+    """
     while True:
+        port = next(_ports)
         with socket.socket() as attempt, suppress(OSError):
-            attempt.bind(("127.0.0.1", _random.choice(_PORTS)))
-            return int(attempt.getsockname()[1])
+            attempt.bind(("127.0.0.1", port))
+            return port
 
 
 def _die_with_parent() -> list[str]:

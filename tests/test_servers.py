@@ -11,7 +11,16 @@ from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotAnswering
 
-from tests.servers import KINDS, TIMEOUT_SECONDS, RedisServer, Server, executable, shared
+from tests.servers import (
+    KINDS,
+    TIMEOUT_SECONDS,
+    RedisServer,
+    Server,
+    executable,
+    free_port,
+    own_ports,
+    shared,
+)
 from tests.support import wait_until
 
 SIGNALS = [signal.SIGINT]
@@ -141,6 +150,16 @@ def test_a_redis_given_by_url_is_shared(server: RedisServer, monkeypatch: pytest
     assert not isinstance(given, RedisServer)
     assert given.url == server.url
     assert given.command("PING")
+
+
+def test_no_port_is_given_twice_nor_to_two_test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len({free_port() for _ in range(100)}) == 100
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+    ports = []
+    for number in (0, 4, 2):  # another process has replaced the second one
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
+        ports += own_ports()
+    assert len(set(ports)) == len(ports) > 10_000
 
 
 def test_a_missing_executable_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
