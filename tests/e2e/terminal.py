@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.e2e.process import TIMEOUT_SECONDS, command, environment
+from tests.e2e.process import START_SECONDS, TIMEOUT_SECONDS, command, environment
 from tests.support import wait_until
 
 CTRL_C = b"\x03"
@@ -55,9 +55,9 @@ class Terminal:
         return match[0]
 
     async def until(self, *texts: str) -> None:
-        """Wait until all texts are shown."""
+        """Wait until all texts are shown, or everything that will ever be."""
         await wait_until(
-            lambda: all(text in self.text for text in texts) or self.popen.poll() is not None, TIMEOUT_SECONDS
+            lambda: all(text in self.text for text in texts) or not self._reading.is_alive(), START_SECONDS
         )
         assert all(text in self.text for text in texts), self.text
 

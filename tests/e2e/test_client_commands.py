@@ -145,7 +145,7 @@ async def test_terminal_gets_progress_bars(serve: Serve, start: StartCommand) ->
     os.close(theirs)
     code, _, err = await done(process)
     assert (code, err) == (0, "")
-    shown = os.read(ours, 65536).decode().replace("\r\n", "\n")
+    shown = await read_terminal(ours)
     os.close(ours)
     half, full = f"[{'#' * 10}{'.' * 10}]  50% work: half", f"[{'#' * 20}] 100% work: done"
     assert shown == f"{half}{CLEAR_LINE}word\n{full}\nnull\n"
@@ -201,15 +201,20 @@ async def test_interrupt_cancels_the_run_while_the_terminal_is_asked(
     assert "cancelling run " in seen
 
 
-async def read_terminal(descriptor: int, until: str) -> str:
+async def read_terminal(descriptor: int, until: str | None = None) -> str:
+    """Return what is shown up to a text, or to the end: what is written at once may arrive in parts."""
     text = ""
     os.set_blocking(descriptor, False)
     async with asyncio.timeout(60):
-        while until not in text:
+        while until is None or until not in text:
             try:
                 text += os.read(descriptor, 65536).decode().replace("\r\n", "\n")
             except BlockingIOError:
                 await asyncio.sleep(0.005)
+            except OSError:  # the terminal has no more users
+                if until is None:
+                    return text
+                raise
     return text
 
 

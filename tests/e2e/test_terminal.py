@@ -86,4 +86,5 @@ async def test_output_that_is_piped_is_json_unless_text_is_asked_for(
 async def test_terminal_gets_json_if_it_is_asked_for(tmp_path: Path) -> None:
     with terminal(tmp_path, write_dockfile(tmp_path, AGENT), "--port=0", "--log-format=json") as shown:
         await shown.until('"message":"agent loaded"')
+        await shown.until_end("\n")  # a line may arrive in parts
         assert all(msgspec.json.decode(line)["level"] for line in shown.text.splitlines())
