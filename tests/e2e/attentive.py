@@ -11,7 +11,7 @@ from dockrion.web import service
 
 if __name__ == "__main__":
     for module in (leases, reaper, background):
-        vars(module)["BEAT_SECONDS"] = 0.2
+        vars(module)["BEAT_SECONDS"] = 0.5  # five of which a process on a busy machine does not miss
     watchdog.CHECK_SECONDS = 0.1
     service._STREAM_END_SECONDS = 0.1
     sys.exit(cli.main())

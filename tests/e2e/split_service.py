@@ -18,9 +18,10 @@ from tests.support import Reader
 
 SLOTS = 2  # of each worker
 GRACE = {"api": "20", "worker": "0.2"}
-# An agent that says which process it is, and waits for a file, for some time, or keeps its process busy.
+# An agent that says which process it is, and waits for a file or for some time, or keeps its process busy
+# while there is a file.
 AGENT = """
-import asyncio, os, time
+import asyncio, os
 from pathlib import Path
 
 async def handle(payload, context):
@@ -32,9 +33,10 @@ async def handle(payload, context):
         case "sleep":
             await asyncio.sleep(payload["seconds"])
         case "burn":
-            await asyncio.sleep(0.1)  # in which the token is stored
-            end = time.monotonic() + payload["seconds"]
-            while time.monotonic() < end:
+            while not Path(payload["file"]).exists():
+                await asyncio.sleep(0.01)
+            Path(payload["file"]).with_suffix(".burns").touch()
+            while Path(payload["file"]).exists():
                 pass
         case "raise":
             raise ValueError("no")

@@ -11,10 +11,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.e2e.process import Process, get, post
+from tests.e2e.process import TIMEOUT_SECONDS, Process, get, post
 from tests.e2e.split_service import SLOTS, SplitService
 from tests.exposition import metric
-from tests.support import Reader, data
+from tests.support import Reader, data, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -140,15 +140,17 @@ async def test_leaving_a_stream_cancels_its_run(service: SplitService, tmp_path:
         assert events == ["started", "token", "cancelled"] if begun else ["cancelled"]
 
 
-async def test_killed_worker_loses_no_run(service: SplitService) -> None:
+async def test_killed_worker_loses_no_run(service: SplitService, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with AsyncExitStack() as stack:
         readers = [
-            await stack.enter_async_context(service.stream({"do": "sleep", "seconds": 0.5}))
+            await stack.enter_async_context(service.stream({"do": "wait", "file": str(go)}))
             for _ in range(3 * SLOTS)
         ]
         at_work = await worker_of(readers[0])
         (killed,) = [each for each in service.workers if str(each.popen.pid) == at_work]
         await service.end_worker(killed, signal.SIGKILL)
+        go.touch()
         rest = await asyncio.gather(*(reader.all() for reader in readers))
     assert all([message.event for message in messages][-1] == "complete" for messages in rest)
     again = [data(message) for message in rest[0] if message.event == "started"]
@@ -179,8 +181,11 @@ async def test_rolling_restart_loses_no_run(service: SplitService) -> None:
             assert (await reader.all())[-1].event == "complete"
 
 
-async def test_api_process_that_shuts_down_lets_its_callers_finish(service: SplitService) -> None:
-    api, payload = await service.start_api(), {"do": "sleep", "seconds": 0.7, "say": "slept"}
+async def test_api_process_that_shuts_down_lets_its_callers_finish(
+    service: SplitService, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    api, payload = await service.start_api(), {"do": "wait", "file": str(go), "say": "waited"}
     asked = asyncio.create_task(post(api, "/invoke", payload))
     async with service.stream(payload, api) as reader:
         while await total(service, "dockrion_active_runs") < 2:
@@ -188,20 +193,26 @@ async def test_api_process_that_shuts_down_lets_its_callers_finish(service: Spli
         api.signal()
         await api.until_logged("shutting down")
         assert (await get(api, "/ready"))[0] == 503
+        go.touch()
         assert (await reader.all())[-1].event == "complete"
     status, body = await asked
-    assert (status, body["output"]) == (200, "slept")
+    assert (status, body["output"]) == (200, "waited")
     assert await api.exit_code() == 0
 
 
-async def test_agent_that_keeps_its_worker_busy_does_not_hold_up_streams(service: SplitService) -> None:
-    finished = (await post(service.api, "/runs", {}))[1]["run_id"]
-    async with service.stream({"do": "burn", "seconds": 1.5}) as burning:
+async def test_agent_that_keeps_its_worker_busy_does_not_hold_up_streams(
+    service: SplitService, tmp_path: Path
+) -> None:
+    finished, file = (await post(service.api, "/runs", {}))[1]["run_id"], tmp_path / "burn"
+    async with service.stream({"do": "burn", "file": str(file)}) as burning:
         await burning.until("token")
-        end, replays = asyncio.create_task(burning.all()), 0
-        while not end.done():
-            async with service.events(finished) as reader:
-                assert (await reader.all())[-1].event == "complete"
-            replays += 1
-        assert [message.event for message in await end] == ["complete"]
-    assert replays >= 10
+        file.touch()
+        await wait_until(file.with_suffix(".burns").exists)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                for _ in range(10):
+                    async with service.events(finished) as reader:
+                        assert (await reader.all())[-1].event == "complete"
+        finally:
+            file.unlink()
+        assert [message.event for message in await burning.all()] == ["complete"]
