@@ -2,12 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from dockrion.http_client import HttpEndpoint, loggable
-from tests.support import TIMEOUT_SECONDS
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 
@@ -45,10 +46,17 @@ async def test_connections_with_unsolicited_bytes_are_not_reused(
         async with endpoint.request("GET") as response:
             assert await response.read() == b"ok"
         released.set()
-        await asyncio.sleep(0.05)  # until the unsolicited bytes have arrived at the idle connection
+        if unsolicited:
+            await wait_until(lambda: all(each.should_close for each in idle(endpoint)))
     assert accepted == connections
     await endpoint.aclose()
     server.close()
+
+
+def idle(endpoint: HttpEndpoint) -> list[Any]:
+    """Return the connections that wait for a request."""
+    connector: Any = endpoint._session.connector
+    return [protocol for pool in connector._conns.values() for protocol, _ in pool]
 
 
 async def test_what_may_be_logged_of_an_error_has_no_header_of_the_request() -> None:
