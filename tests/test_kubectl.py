@@ -11,9 +11,9 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.e2e.process import START_SECONDS
 from tests.guide.pages import GUIDE, blocks
 from tests.guide.services import ROOT
-from tests.support import TIMEOUT_SECONDS
 
 KINDS = {  # by version of the API, as https://kubernetes.io/docs/reference/kubernetes-api/ lists them
     "v1": {"Service": "services"},
@@ -97,11 +97,12 @@ async def test_the_command_of_the_guide_creates_what_the_manifests_describe(tmp_
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(START_SECONDS):
                 output, _ = await process.communicate()
         finally:
             if process.returncode is None:
                 process.kill()
+                await process.wait()
     assert process.returncode == 0, output.decode()
     for created in cluster.objects.values():
         del created["metadata"]["annotations"]  # the configuration that kubectl stores with each object

@@ -248,7 +248,7 @@ def writers(count: int, *arguments: int) -> Iterator[tuple[int, int]]:
             for worker in range(count)
         ]
         yield reads, writes
-        assert [process.wait(20) for process in processes] == [0] * count
+        assert [process.wait(60) for process in processes] == [0] * count
     finally:
         os.close(reads)
 
@@ -289,7 +289,7 @@ def test_frozen_process_stops_the_lines_of_others_only_once_and_only_for_a_momen
         while data.count(b"\n") < 20:
             data += os.read(reads, 1000)
             began = began or time.monotonic()
-        assert time.monotonic() - began < 5  # each of the others would have waited as long
+        assert time.monotonic() - began < 15  # the 19 others would each have waited for a second
         os.close(writes)
     assert data.count(b'"message":"xxxxxxxxxx"') == 10
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tests.e2e.process import TIMEOUT_SECONDS, Process
+from tests.e2e.process import START_SECONDS, TIMEOUT_SECONDS, Process
 from tests.exposition import metric
 from tests.support import wait_until
 
@@ -43,7 +43,7 @@ class Fleet:
 
     async def until_logged(self, message: str, count: int = 1) -> list[dict[str, Any]]:
         """Wait for `count` log lines with a message, and return them."""
-        await wait_until(lambda: len(self.lines(message)) >= count, TIMEOUT_SECONDS)
+        await wait_until(lambda: len(self.lines(message)) >= count, START_SECONDS)
         return self.lines(message)
 
     @property

@@ -15,8 +15,8 @@ import yaml
 from tests.support import wait_until
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_SECONDS = 60.0  # a process takes its time to start on a busy machine
-
+TIMEOUT_SECONDS = 25.0  # shorter than the grace period, so that a process that waits for its end is noticed
+START_SECONDS = 60.0  # a process takes its time to start on a busy machine
 
 _KEPT = "PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE"
 
@@ -40,7 +40,7 @@ def run(
         env=environment(**variables),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_SECONDS * 3,
+        timeout=START_SECONDS,
         check=False,
         preexec_fn=_heed_ctrl_c,
     )
@@ -105,7 +105,7 @@ class Process:
         return None
 
     async def until_logged(self, message: str) -> dict[str, Any]:
-        await wait_until(lambda: self.logged(message) or self.popen.poll() is not None, TIMEOUT_SECONDS)
+        await wait_until(lambda: self.logged(message) or self.popen.poll() is not None, START_SECONDS)
         line = self.logged(message)
         assert line is not None, self.err
         return line

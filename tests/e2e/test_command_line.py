@@ -265,7 +265,7 @@ def test_validate_prints_problems_after_the_summary(tmp_path: Path) -> None:
         env=process.environment(),
         capture_output=True,
         text=True,
-        timeout=process.TIMEOUT_SECONDS,
+        timeout=process.START_SECONDS,
         check=False,
     )
     lines = result.stdout.splitlines()

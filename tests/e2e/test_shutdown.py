@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.conftest import Start
 from tests.e2e.process import Process, get, post, write_dockfile
 from tests.exposition import metric
+from tests.servers import free_port
 from tests.support import Reader, data
 from tests.web.wire import request
 
@@ -67,9 +68,9 @@ async def open_streams(process: Process, count: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_idle_service_ends_at_once_with_success(start: Start, tmp_path: Path, number: int) -> None:
-    process = await start(write_dockfile(tmp_path, WAITS))
+    process = await start(write_dockfile(tmp_path, WAITS), module="tests.e2e.patient")
     process.signal(number)
-    assert await process.exit_code(5) == 0
+    assert await process.exit_code() == 0
     assert process.logged("shut down")
 
 
@@ -77,7 +78,7 @@ async def test_idle_service_ends_at_once_with_success(start: Start, tmp_path: Pa
 async def test_runs_that_finish_within_the_grace_period_finish_their_streams(
     start: Start, tmp_path: Path, session: aiohttp.ClientSession, signal_file: Path, number: int
 ) -> None:
-    process = await start(write_dockfile(tmp_path, WAITS))
+    process = await start(write_dockfile(tmp_path, WAITS), module="tests.e2e.patient")
     _, accepted = await post(process, "/runs", {})
     streams = [
         asyncio.create_task(read(session, f"{process.url}/invoke/stream", "POST")),
@@ -97,7 +98,7 @@ async def test_runs_that_finish_within_the_grace_period_finish_their_streams(
     assert await asyncio.gather(*streams) == [["started", "token", "complete"]] * 3
     status, body = await pending
     assert (status, body["output"]) == (200, "went")
-    assert await process.exit_code(5) == 0
+    assert await process.exit_code() == 0
 
 
 async def test_run_that_outlasts_the_grace_period_ends_with_an_error(
@@ -118,7 +119,7 @@ async def test_run_that_outlasts_the_grace_period_ends_with_an_error(
     assert await asyncio.gather(*streams) == [["started", "token", "error SHUTDOWN"]] * 2
     status, body = await pending
     assert (status, body["code"]) == (503, "SERVICE_UNAVAILABLE")
-    assert await process.exit_code(5) == 0
+    assert await process.exit_code() == 0
 
 
 @pytest.mark.parametrize("kind", NEVER)
@@ -133,7 +134,7 @@ async def test_agent_that_never_returns_does_not_delay_the_exit(
     await open_streams(process, 1)
     process.signal()
     assert (await stream)[-1] == "error SHUTDOWN"
-    assert await process.exit_code(10) == 0
+    assert await process.exit_code() == 0
 
 
 async def test_second_signal_ends_it_at_once(
@@ -146,7 +147,7 @@ async def test_second_signal_ends_it_at_once(
     await process.until_logged("shutting down")
     assert process.popen.poll() is None
     process.signal()
-    assert await process.exit_code(5) == 128 + signal.SIGTERM
+    assert await process.exit_code() == 128 + signal.SIGTERM
     with pytest.raises(aiohttp.ClientError):
         await stream
 
@@ -159,7 +160,7 @@ async def test_killed_process_cuts_its_streams_without_an_end(
         reader = Reader(response)
         await reader.until("token")
         process.signal(signal.SIGKILL)
-        assert await process.exit_code(5) == -signal.SIGKILL
+        assert await process.exit_code() == -signal.SIGKILL
         with pytest.raises(aiohttp.ClientPayloadError):
             await reader.all()
     assert b"event: error" not in reader.raw
@@ -175,7 +176,7 @@ async def test_idle_connections_do_not_delay_the_exit(
         half.sendall(b"POST /invoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         await asyncio.sleep(0)
         process.signal()
-        assert await process.exit_code(15) == 0
+        assert await process.exit_code() == 0
 
 
 async def test_stalled_reader_does_not_delay_the_exit(start: Start, tmp_path: Path) -> None:
@@ -202,14 +203,14 @@ async def test_queued_runs_end_with_shutdown_too(
     await open_streams(process, 2)
     process.signal()
     assert [(await stream)[-1] for stream in streams] == ["error SHUTDOWN"] * 2
-    assert await process.exit_code(5) == 0
+    assert await process.exit_code() == 0
 
 
 async def test_port_is_free_again_after_the_exit(start: Start, tmp_path: Path) -> None:
-    process = await start(write_dockfile(tmp_path, WAITS))
-    port = int(process.url.rpartition(":")[2])
+    port = free_port()  # not one that a connection of another test may get
+    process = await start(write_dockfile(tmp_path, WAITS), arguments=["--port", str(port)])
     process.signal()
-    assert await process.exit_code(5) == 0
+    assert await process.exit_code() == 0
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))

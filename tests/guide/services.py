@@ -15,6 +15,7 @@ from tests import curl
 from tests.servers import KINDS, TIMEOUT_SECONDS, free_port, shared
 
 ROOT = Path(__file__).parents[2]
+_END_SECONDS = 20.0  # shorter than the grace period
 KEY = "a-key-that-is-long-enough"
 
 
@@ -30,7 +31,7 @@ def running(dockfile: Path, port: int, folder: Path, role: str = "all", **variab
             yield
         finally:
             process.terminate()
-            assert process.wait(TIMEOUT_SECONDS) == 0
+            assert process.wait(_END_SECONDS) == 0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 from dockrion.errors import StartError
 from dockrion.server import supervisor
 from dockrion.server.worker import WorkerSlot
-from tests.support import TIMEOUT_SECONDS
+from tests.e2e.process import START_SECONDS
 
 
 def test_shared_directory_that_another_supervisor_removes_at_once_is_made_again(
@@ -76,7 +76,7 @@ def test_worker_whose_supervisor_is_gone_when_it_starts_shuts_down(tmp_path: Pat
             capture_output=True,
             text=True,
             check=False,
-            timeout=TIMEOUT_SECONDS,
+            timeout=START_SECONDS,
         )
     assert "the supervisor is gone" in result.stdout
     assert result.stderr == ""
