@@ -44,12 +44,19 @@ async def fleet(start: Start, tmp_path: Path) -> AsyncIterator[Workers]:
     """Start workers, `await fleet(code, count)`, and by default wait until all are ready."""
     started: list[Fleet] = []
 
-    async def begin(code: str, count: int = 2, *, ready: bool = True, **variables: str) -> Fleet:
+    async def begin(
+        code: str,
+        count: int = 2,
+        *,
+        arguments: Sequence[str] = (),
+        ready: bool = True,
+        **variables: str,
+    ) -> Fleet:
         path = write_dockfile(tmp_path, code)
         temporary = tmp_path / "tmp"
         temporary.mkdir(exist_ok=True)
         variables |= {"WORKERS": str(count), "TMPDIR": str(temporary)}
-        process = await start(path, module=MODULE, ready=False, **variables)
+        process = await start(path, module=MODULE, arguments=arguments, ready=False, **variables)
         fleet = Fleet(process)
         started.append(fleet)
         if ready:

@@ -105,7 +105,8 @@ async def test_failing_replacement_is_retried_while_the_others_serve(fleet: Work
     dies, lives = workers.pids
     (tmp_path / "broken").touch()
     os.kill(dies, signal.SIGKILL)
-    assert [line["exit_code"] for line in await workers.until_logged("worker died", 2)] == [-9, 1]
+    killed, *failed = [line["exit_code"] for line in await workers.until_logged("worker died", 2)]
+    assert (killed, set(failed)) == (-signal.SIGKILL, {1})
     assert (await workers.post())["output"] == lives
     assert "broken now" in workers.process.err
     (tmp_path / "broken").unlink()

@@ -14,8 +14,9 @@ import pytest
 
 from tests.e2e.conftest import Workers
 from tests.e2e.fleet import MODULE, PID, WAITS, alive
-from tests.e2e.process import TIMEOUT_SECONDS, command, environment
+from tests.e2e.process import START_SECONDS, TIMEOUT_SECONDS, command, environment
 from tests.e2e.resources import cpu_seconds
+from tests.servers import free_port
 from tests.support import wait_until
 
 BREAKS = f"""
@@ -72,18 +73,19 @@ async def test_signal_during_the_back_off_ends_the_supervisor_at_once(fleet: Wor
     await workers.until_logged("worker died", 2)
     workers.process.signal(signum)
     assert await workers.process.exit_code() == 0
+    assert not workers.lines("shut down")
     assert workers.process.err == ""
 
 
 async def test_address_is_free_at_once_when_the_supervisor_is_killed(fleet: Workers, tmp_path: Path) -> None:
     """The workers that are left finish their runs; a new supervisor serves meanwhile."""
-    workers = await fleet(WAITS)
+    port = str(free_port())  # not one that a connection of another test may get
+    workers = await fleet(WAITS, arguments=["--port", port])
     pids, pending = workers.pids, []
     for pid in pids:
         with workers.only(pid):
             pending.append(asyncio.create_task(workers.post()))
             await wait_until((tmp_path / f"works-{pid}").exists)
-    port = workers.process.url.rpartition(":")[2]
     workers.process.signal(signal.SIGKILL)
     await workers.until_logged("shutting down", 2)
     await wait_until(lambda: workers.process.popen.poll() is not None)
@@ -92,7 +94,7 @@ async def test_address_is_free_at_once_when_the_supervisor_is_killed(fleet: Work
     with (tmp_path / "next.log").open("wb") as out:
         process = subprocess.Popen(arguments, cwd=tmp_path, env=variables, stdout=out, stderr=out)
     try:
-        await wait_until(lambda: b'"worker ready"' in (tmp_path / "next.log").read_bytes(), TIMEOUT_SECONDS)
+        await wait_until(lambda: b'"worker ready"' in (tmp_path / "next.log").read_bytes(), START_SECONDS)
         assert all(map(alive, pids))
         (tmp_path / "go").touch()
         assert (await workers.post())["output"] not in pids

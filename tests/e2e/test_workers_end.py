@@ -12,7 +12,8 @@ import pytest
 
 from tests.e2e.conftest import Workers
 from tests.e2e.fleet import PID, WAITS, Fleet
-from tests.e2e.process import get
+from tests.e2e.process import START_SECONDS, get
+from tests.servers import free_port
 from tests.support import wait_until
 
 
@@ -92,7 +93,8 @@ async def test_second_signal_ends_all_at_once(fleet: Workers, tmp_path: Path) ->
 async def test_workers_of_a_killed_supervisor_shut_down(
     fleet: Workers, tmp_path: Path, signal_file: Path
 ) -> None:
-    workers = await fleet(WAITS)
+    port = free_port()  # not one that a connection of another test may get
+    workers = await fleet(WAITS, arguments=["--port", str(port)])
     pids = workers.pids
     pending = await work(workers, tmp_path)
     workers.process.signal(signal.SIGKILL)
@@ -103,7 +105,7 @@ async def test_workers_of_a_killed_supervisor_shut_down(
     await workers.until_gone(pids)
     assert len(workers.lines("shut down")) == 2
     assert not left(tmp_path)
-    socket.create_server(("127.0.0.1", int(workers.process.url.rpartition(":")[2]))).close()
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 async def test_killed_supervisor_does_not_shorten_the_grace_period(
@@ -137,21 +139,27 @@ async def test_signal_while_the_first_agent_loads_ends_the_supervisor(fleet: Wor
         f"import os, time\nopen('loading', 'w')\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n{PID}"
     )
     workers = await fleet(loads, ready=False)
-    await wait_until((tmp_path / "loading").exists)
+    await wait_until((tmp_path / "loading").exists, START_SECONDS)
     workers.process.signal()
     assert await workers.process.exit_code() == 0
     assert workers.process.err == ""
 
 
-async def test_signal_during_a_replacement_ends_the_supervisor(fleet: Workers) -> None:
-    workers = await fleet(PID)
-    pids = workers.pids
-    for pid in pids:
+async def test_signal_during_a_replacement_ends_the_supervisor(fleet: Workers, tmp_path: Path) -> None:
+    loads = (
+        "import os, time\nopen(f'loading-{os.getpid()}', 'w').close()\n"
+        f"while os.path.exists('hold'):\n    time.sleep(0.01)\n{PID}"
+    )
+    workers = await fleet(loads)
+    (tmp_path / "hold").touch()
+    for pid in workers.pids:
         os.kill(pid, signal.SIGKILL)
-    await workers.until_logged("worker died", 2)
+    await wait_until(lambda: len(list(tmp_path.glob("loading-*"))) == 4, START_SECONDS)
     workers.process.signal()
+    (tmp_path / "hold").unlink()
     assert await workers.process.exit_code() == 0
-    assert not workers.lines("shut down")
+    assert len(workers.lines("worker died")) == 2
+    assert workers.process.err == ""
 
 
 async def test_worker_that_gets_a_signal_is_replaced(fleet: Workers) -> None:
