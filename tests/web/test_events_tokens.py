@@ -14,7 +14,7 @@ from tests.servers import Server
 from tests.support import Reader, Served
 from tests.web.credentials import Headers, api_keys
 from tests.web.helpers import Waits, error_of
-from tests.web.test_access import endpoints
+from tests.web.test_access import ended, endpoints
 from tests.web.test_ownership import key, replicas
 
 pytestmark = pytest.mark.usefixtures("every_backend")
@@ -183,6 +183,7 @@ async def test_stream_and_refusal_can_be_read_across_origins(serve: Serve, tmp_p
 async def test_finished_run_stops_an_up_to_date_browser(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     run_id, token = await begun(here)
+    await ended(here, run_id, key("owner"))
     assert await status(here, f"/runs/{run_id}/events", token) == 200
     async with there.client.get(
         f"/runs/{run_id}/events", params={"token": token}, headers={"Last-Event-ID": "2"}
@@ -201,6 +202,7 @@ async def test_open_service_issues_no_tokens(serve: Serve) -> None:
 async def test_token_is_not_valid_for_a_later_run_of_the_same_id(serve: Serve, tmp_path: Path) -> None:
     here, there = await with_keys(serve, tmp_path, lambda payload: payload)
     _, token = await begun(here, "other", run_id="nightly")
+    await ended(here, "nightly", key("other"))
     assert await status(here, "/runs/nightly/events", token) == 200
     forget(here, "nightly")
     await begun(here, "owner", run_id="nightly")
