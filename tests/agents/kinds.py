@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -31,10 +31,11 @@ class BrokenError(Exception):
 
 @dataclass
 class Kind:
-    """An agent, and how often it was cancelled while it waited."""
+    """An agent, how often it has begun to wait, and how often it was cancelled while it waited."""
 
     agent: Agent
-    stops: list[str] = field(default_factory=list)
+    waits: list[str]
+    stops: list[str]
 
 
 Make = Callable[[Path], AbstractAsyncContextManager[Kind]]
@@ -44,6 +45,7 @@ class _Work:
     """The agent's code, sync and async."""
 
     def __init__(self) -> None:
+        self.waits: list[str] = []
         self.stops: list[str] = []
 
     def sync(self, payload: dict[str, Any], context: StreamContext) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class _Work:
         if payload["do"] == "break":
             raise BrokenError("broken on purpose")
         if payload["do"] == "wait":
+            self.waits.append("sync")
             spin(context)
             self.stops.append("sync")
         context.sync_emit_token("b")
@@ -62,6 +65,7 @@ class _Work:
         if payload["do"] == "break":
             raise BrokenError("broken on purpose")
         if payload["do"] == "wait":
+            self.waits.append("async")
             try:
                 await asyncio.Event().wait()
             finally:
@@ -75,6 +79,7 @@ class _Work:
         if payload["do"] == "break":
             raise BrokenError("broken on purpose")
         if payload["do"] == "wait":
+            self.waits.append("generator")
             spin(context)
             self.stops.append("generator")
         yield "b"
@@ -86,6 +91,7 @@ class _Work:
         if payload["do"] == "break":
             raise BrokenError("broken on purpose")
         if payload["do"] == "wait":
+            self.waits.append(context.run_id)
             try:
                 await asyncio.Event().wait()
             finally:
@@ -105,7 +111,7 @@ def _handler(shape: str) -> Make:
     @asynccontextmanager
     async def make(_folder: Path) -> AsyncIterator[Kind]:
         doings = _Work()
-        yield Kind(HandlerAgent(getattr(doings, shape)), doings.stops)
+        yield Kind(HandlerAgent(getattr(doings, shape)), doings.waits, doings.stops)
 
     return make
 
@@ -121,7 +127,7 @@ async def _object(_folder: Path) -> AsyncIterator[Kind]:
         def astream(self, payload: dict[str, Any], context: StreamContext) -> Any:
             return doings.async_generator(payload, context)
 
-    yield Kind(ObjectAgent(Made()), doings.stops)
+    yield Kind(ObjectAgent(Made()), doings.waits, doings.stops)
 
 
 class _State(TypedDict, total=False):
@@ -144,7 +150,7 @@ def _graph(*, sync: bool) -> Make:
         made.add_node("work", node if sync else async_node)
         made.add_edge(START, "work")
         agent = graph_agent(made.compile(), {}, threads=4)
-        yield Kind(agent, doings.stops)
+        yield Kind(agent, doings.waits, doings.stops)
         await agent.aclose()
 
     return make
@@ -163,7 +169,7 @@ def _runnable(*, sync: bool) -> Make:
 
         made: Any = RunnableLambda(work if sync else async_work)
         agent = runnable_agent(made, {}, threads=4)
-        yield Kind(agent, doings.stops)
+        yield Kind(agent, doings.waits, doings.stops)
         await agent.aclose()
 
     return make
@@ -174,6 +180,7 @@ def _process(content_type: str, *, uds: bool = False) -> Make:
 
     @asynccontextmanager
     async def make(folder: Path) -> AsyncIterator[Kind]:
+        waits: list[str] = []
         stops: list[str] = []
 
         async def work(request: web.Request) -> web.StreamResponse:
@@ -191,6 +198,7 @@ def _process(content_type: str, *, uds: bool = False) -> Make:
                 await say("error", error="BrokenError: broken on purpose")
                 return answer
             if payload["do"] == "wait":
+                waits.append("process")
                 try:
                     await asyncio.Event().wait()
                 finally:
@@ -215,7 +223,7 @@ def _process(content_type: str, *, uds: bool = False) -> Make:
             await site.start()
             url = f"http://127.0.0.1:{runner.addresses[0][1]}/work"
         agent = RemoteAgent(dockfile(folder, {"agent": {"name": "tested", "url": url}}).dockfile)
-        yield Kind(agent, stops)
+        yield Kind(agent, waits, stops)
         await agent.aclose()
         await runner.cleanup()
 

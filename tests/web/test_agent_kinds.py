@@ -9,8 +9,10 @@ import pytest
 
 from tests.agents.kinds import BREAK, EVERY_KIND, SPELL, SPELT, WAIT, Kind
 from tests.conftest import Serve
-from tests.support import Reader, Served, data, sequences, wait_until
+from tests.support import TIMEOUT_SECONDS, Reader, Served, data, sequences, wait_until
 from tests.web.helpers import error_of
+
+LIMIT = 100  # seconds
 
 
 @pytest.fixture(params=EVERY_KIND)
@@ -39,10 +41,23 @@ def tokens(events: list[dict[str, Any]]) -> list[str]:
 async def begun(served: Served, payload: dict[str, Any], **query: str) -> str:
     """Start a run, and wait for its first token."""
     run_id = await served.start(payload, **query)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while (await served.record(run_id))["last_sequence"] < 2:
             await asyncio.sleep(0.005)
     return run_id
+
+
+async def let_time_pass(served: Served, kind: Kind) -> None:
+    """Wait until the agent waits, and bring the time limit of the only run forward."""
+    await wait_until(lambda: kind.waits)
+    (run,) = served.service.runs._in_flight
+    assert run.execution is not None
+    limit = run.execution._limit
+    assert limit is not None
+    assert LIMIT - 60 < limit.seconds_left < LIMIT
+    limit._deadline -= LIMIT
+    limit._unschedule()
+    limit._schedule()
 
 
 async def test_invoke_returns_the_output(kind: Kind, serve: Serve) -> None:
@@ -96,15 +111,18 @@ async def test_disconnected_caller_stops_the_agent(kind: Kind, serve: Serve) -> 
 
 
 async def test_timed_out_invoke_is_504_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
-    served = await served_by(kind, serve, arguments={"timeout_sec": 0.3})
-    async with served.client.post("/invoke", json=WAIT) as response:
+    served = await served_by(kind, serve, arguments={"timeout_sec": LIMIT})
+    pending = asyncio.create_task(served.client.post("/invoke", json=WAIT))
+    await let_time_pass(served, kind)
+    async with await pending as response:
         await error_of(response, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: kind.stops)
 
 
 async def test_timed_out_run_fails_and_stops_the_agent(kind: Kind, serve: Serve) -> None:
-    served = await served_by(kind, serve, streaming={"events": {"max_run_duration": 0.3}})
+    served = await served_by(kind, serve, streaming={"events": {"max_run_duration": LIMIT}})
     run_id = await served.start(WAIT)
+    await let_time_pass(served, kind)
     record = await served.finished(run_id)
     assert record["error"]["code"] == "TIMEOUT_ERROR"
     await wait_until(lambda: kind.stops)

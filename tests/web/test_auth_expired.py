@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dockrion.auth import introspection
 from dockrion.web import streams
 from dockrion.wire.sse import Message
 from tests.auth.clock import Clock
@@ -113,17 +114,23 @@ async def test_browser_is_notified_and_resumes_with_another_token(serve: Serve, 
         await check_resumed(served, run_id, {}, token=await renewed(served, run_id))
 
 
-async def test_stream_ends_when_its_credential_expires(serve: Serve, tmp_path: Path) -> None:
+async def test_stream_ends_when_its_credential_expires(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(introspection, "time", clock := Clock())
+    monkeypatch.setattr(streams, "time", clock_of_streams := Clock())  # another, for one that opens late
     async with issuer() as explains, opened(api_keys, serve, tmp_path):
         auth = {"mode": "oauth2", "oauth2": {"introspection_url": explains.introspection_url}}
         served = await serve(agent := Waits(), auth=auth)
-        short = bearer(explains.activate("short", exp=time.time() + 0.5))
-        later = bearer(explains.activate("later"))
+        short = bearer(explains.activate("short", exp=time.time() + LIFETIME))
+        later = bearer(explains.activate("later", exp=time.time() + 3 * LIFETIME))
         async with served.client.post("/runs", json={}, headers=later) as response:
             run_id = (await response.json())["run_id"]
+        clock_of_streams.passed = LIFETIME - 0.5
         async with served.client.get(f"/runs/{run_id}/events", headers=short) as response:
             received = await Reader(response).all()
         assert received[-1].event == "auth_expired"
+        clock.passed = LIFETIME
         async with served.client.get(f"/runs/{run_id}/events", headers=short) as response:
             assert response.status == 401
         agent.go.set()

@@ -116,7 +116,7 @@ async def test_sync_generator_is_closed(serve: Serve) -> None:
     served = await serve(agent)
     run_id = await served.start()
     assert (await cancel(served, run_id))[0] == 200
-    await asyncio.wait_for(closed.wait(), 5)
+    await wait_until(closed.is_set)
 
 
 async def test_context_cancelled_is_true_after_a_cancel(serve: Serve) -> None:

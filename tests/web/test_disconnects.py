@@ -133,7 +133,7 @@ async def test_sync_agent_stops_at_its_next_emit_after_a_disconnect(
     async with wire(served) as connection:
         run_id = await open_stream(connection)
         connection.reset()
-        await wait_until(lambda: not connections(served))
+        await wait_until(lambda: served.service.runs._in_flight._by_id[run_id].stop)
         stuck.go.set()
         await wait_until(stuck.stopped.is_set)
     assert (await served.finished(run_id))["status"] == "cancelled"

@@ -106,7 +106,7 @@ async def test_invoke(serve: Serve) -> None:
         assert answer.headers["Content-Type"] == "application/json"
         body = await answer.json()
     latency = body["metadata"].pop("latency_seconds")
-    assert 0 <= latency < 5
+    assert 0 <= latency < 60
     assert body == {
         "success": True,
         "output": {"n": 1},
@@ -131,7 +131,7 @@ async def test_record_of_a_completed_run(serve: Serve) -> None:
     record = await served.finished(run_id)
     times = [record.pop(name) for name in ("created_at", "started_at", "completed_at")]
     assert all(map(is_now, times))
-    assert times == sorted(times)
+    assert times == sorted(times, key=datetime.fromisoformat)
     assert record == {
         "run_id": run_id,
         "status": "completed",

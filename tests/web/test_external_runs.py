@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from dockrion.agents.external import ExternalAgent
 from tests.conftest import Serve
-from tests.support import Served, data, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, data, wait_until
 from tests.web.helpers import error_of
 from tests.web.test_push import ALL, ENABLED, END, own, push, refused
 
@@ -153,15 +154,16 @@ async def test_idle_timeout_ends_the_run(serve: Serve, impatient: Impatient) -> 
 async def test_any_event_restarts_the_idle_timeout(
     serve: Serve, impatient: Impatient, event: dict[str, Any]
 ) -> None:
-    impatient(0.4)
-    served, run_id = await opened(serve, events={"allowed": ["heartbeat"]})
-    loop = asyncio.get_running_loop()
-    until = loop.time() + 1.0
-    while loop.time() < until:
-        await push(served, run_id, event)
-        await asyncio.sleep(0.05)
-    assert (await served.record(run_id))["status"] == "running"
-    assert (await last(served, run_id))["code"] == "PRODUCER_TIMEOUT"
+    impatient(1.0)
+    served, active = await opened(serve, events={"allowed": ["heartbeat"]})
+    await push(served, active, event)
+    idle = await served.start(external="true")
+    await push(served, active, event)
+    ended = []
+    for run_id in (active, idle):
+        assert (await last(served, run_id))["code"] == "PRODUCER_TIMEOUT"
+        ended.append(datetime.fromisoformat((await served.finished(run_id))["completed_at"]))
+    assert ended == sorted(ended, reverse=True)  # the other one was started between the events
 
 
 async def test_refused_events_do_not_restart_the_idle_timeout(serve: Serve, impatient: Impatient) -> None:
@@ -169,10 +171,11 @@ async def test_refused_events_do_not_restart_the_idle_timeout(serve: Serve, impa
     served, run_id = await opened(serve)
 
     async def ended() -> bool:
-        await served.client.post(f"/runs/{run_id}/events", json={"type": "odd"})
+        async with served.client.post(f"/runs/{run_id}/events", json={"type": "odd"}) as response:
+            assert response.status == 400
         return bool((await served.record(run_id))["status"] == "failed")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not await ended():
             await asyncio.sleep(0.01)
 
@@ -198,13 +201,15 @@ async def test_duration_of_an_external_run_is_limited(serve: Serve) -> None:
 async def test_shutdown_grants_producers_the_grace_period(serve: Serve) -> None:
     served, run_id = await opened(serve)
     other = await served.start(external="true")
-    draining = asyncio.create_task(served.service.drain(0.3))
+    draining = asyncio.create_task(served.service.drain(TIMEOUT_SECONDS))
     await wait_until(lambda: served.service.runs.draining)
     for query in ("?external=true", ""):
         async with served.client.post(f"/runs{query}", json={}) as response:
             await error_of(response, 503, "SERVICE_UNAVAILABLE")
             assert response.headers["Retry-After"]
     await push(served, run_id, [*ALL, END])
+    assert (await served.finished(run_id))["status"] == "completed"
+    await served.service.drain(0)
     await draining
     assert await own(served, run_id) == ALL
     assert (await last(served, other))["code"] == "SHUTDOWN"

@@ -1,7 +1,5 @@
 """HTTP/1.0 clients, and the Expect header."""
 
-import asyncio
-
 import pytest
 
 from tests.conftest import Serve
@@ -28,7 +26,7 @@ async def test_unknown_expectation_is_ignored(serve: Serve) -> None:
 
 async def test_expect_100_continue_is_answered(serve: Serve) -> None:
     served = await serve()
-    async with wire(served) as client, asyncio.timeout(5):
+    async with wire(served) as client:
         head = {"Expect": "100-continue", "Content-Type": "application/json", "Content-Length": "2"}
         await client.ask("POST", "/invoke", head)
         assert await client.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"

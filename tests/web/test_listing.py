@@ -10,7 +10,7 @@ import pytest
 from dockrion.backends.run_log import Run
 from dockrion.events import Entry
 from tests.conftest import Serve
-from tests.support import Served
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 
 pytestmark = pytest.mark.usefixtures("every_backend")
 
@@ -83,8 +83,12 @@ async def test_runs_are_filtered_by_status(serve: Serve) -> None:
             async with served.client.delete("/runs/cancelled") as response:
                 assert response.status == 200
         await served.finished(status)
+    await wait_until(lambda: served.service.runs.slots.free == 3)
     for number in range(3):
         await served.start("running", run_id=f"running{number}")
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while len((await page(served, status="running"))[0]) < 3:
+            await asyncio.sleep(0.005)
     await served.start("waiting", run_id="accepted")
     for status in ("accepted", "completed", "failed", "cancelled"):
         assert await page(served, status=status) == ([status], None)

@@ -62,6 +62,7 @@ async def test_reader_who_goes_on_while_the_agent_works(serve: Serve) -> None:
     here, there = await pair(serve, agent := Waits(), streaming=CONTINUE)
     async with here.client.post("/ag-ui", json=body()) as response:
         before = await cut_after(response, 3)
+    await wait_until(lambda: gauge(here.service.metrics.requests.open_streams) == 0)
     readers = [asyncio.create_task(read(there, "run-1", last)) for last in (id_of(before[-1]), "2", None)]
     await wait_until(lambda: gauge(there.service.metrics.requests.open_streams) == len(readers))
     agent.go.set()
@@ -90,6 +91,7 @@ async def test_readers_who_come_at_different_times_share_what_is_encoded(
     served = await serve(agent := Waits(), expose=AG_UI, streaming=CONTINUE)
     async with served.client.post("/ag-ui", json=body()) as response:
         first = await cut_after(response, 3)
+    await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 0)
     early = asyncio.create_task(read(served, "run-1"))
     await wait_until(lambda: gauge(served.service.metrics.requests.open_streams) == 1)
     late = asyncio.create_task(read(served, "run-1", id_of(first[-1])))

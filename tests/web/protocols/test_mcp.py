@@ -110,6 +110,7 @@ async def test_caller_who_cancels_cancels_the_run(serve: Serve) -> None:
         await streams_open(served, 1)
         calling.cancel()
         await wait_until(lambda: agent.stopped)
+    await streams_open(served, 0)
     async with sdk(served, mode="legacy") as client:
         calling = asyncio.create_task(client.call_tool("tested", {}))
         await streams_open(served, 1)
