@@ -180,17 +180,18 @@ async def test_a_run_that_was_not_reaped_is_found_when_its_owner_really_dies(
     """The owner writes between a survivor's read of the record and its append."""
     suspect, survivor = await service.replicas(2)
     writer = await begin(suspect, events=2)
-    get = Store.get
+    get, written = Store.get, asyncio.Event()
 
     async def slow(store: Store, run_id: str) -> object:
         run = await get(store, run_id)
         if writer.run.last_sequence == 2:
             await writer.write()
+            written.set()
         return run
 
     monkeypatch.setattr(Store, "get", slow)
     async with paused(suspect):
-        await wait_until(lambda: writer.run.last_sequence == 3)
+        await wait_until(written.is_set)
         if at_once:
             await service.kill(suspect)
     if not at_once:
