@@ -27,6 +27,7 @@ from tests.servers import (
 S = TypeVar("S", "ClusterServers", "SentinelServers")
 KIND = KINDS[0]
 PRIMARY = "the-primary"
+_NEVER_DOWN_MILLISECONDS = 60_000  # on a busy machine, servers may be silent for some time
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> None:
@@ -242,14 +243,14 @@ class SentinelServer(RedisServer):
 
 @cache
 def shared_cluster() -> ClusterServers:
-    """Return the cluster that all tests share."""
-    return _kept(ClusterServers)
+    """Return the cluster that all tests share, whose nodes no test kills."""
+    return _kept(partial(ClusterServers, node_timeout=_NEVER_DOWN_MILLISECONDS))
 
 
 @cache
 def shared_sentinels() -> SentinelServers:
-    """Return the Sentinels that all tests share."""
-    return _kept(SentinelServers)
+    """Return the Sentinels that all tests share, whose primary no test kills."""
+    return _kept(partial(SentinelServers, down_after=_NEVER_DOWN_MILLISECONDS))
 
 
 def _kept(make: Callable[[Path], S]) -> S:

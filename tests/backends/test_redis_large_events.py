@@ -95,10 +95,10 @@ class LargeAgent:
 async def test_large_events_pass_a_slow_link_and_delay_nobody(
     server: RedisServer, serve: Serve, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each event takes longer than the timeout of small commands, as one of 4 MiB does on 1 MB/s."""
-    monkeypatch.setattr(client, "_REPLY_SECONDS", 1.0)
+    """The event takes longer than the timeout of small commands, as one of 4 MiB does on 1 MB/s."""
+    monkeypatch.setattr(client, "_REPLY_SECONDS", 1.5)
     monkeypatch.setattr(client, "_SLOWEST_BYTES_PER_SECOND", MIB / 4)
-    link = SlowLink(server.port, 1.8e6)
+    link = SlowLink(server.port, 1.2e6)
     async with link.open() as port:
         url = f"redis://127.0.0.1:{port}/0"
         agent = LargeAgent(2 * MIB, output=2 * MIB)
@@ -112,7 +112,7 @@ async def test_large_events_pass_a_slow_link_and_delay_nobody(
             following(await writing.start(), reading) as (other,),
         ):
             agent.begin.set()
-            messages = await reader.end(2 * TIMEOUT_SECONDS)  # the link takes half of one
+            messages = await reader.end(3 * TIMEOUT_SECONDS)  # the link takes half of one
             reached = other.last
             steady.finished = True
             assert_complete(await other.end())
@@ -134,10 +134,10 @@ async def size_of(request: OwnerRequest) -> None:
 async def test_large_requests_to_a_runs_owner_pass_a_slow_link(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_REPLY_SECONDS", 0.8)
+    monkeypatch.setattr(client, "_REPLY_SECONDS", 1.6)
     monkeypatch.setattr(client, "_SLOWEST_BYTES_PER_SECOND", MIB / 2)
-    monkeypatch.setattr(owner_messages, "_REPLY_SECONDS", 0.9)
-    async with SlowLink(server.port, 3e6).open() as port:
+    monkeypatch.setattr(owner_messages, "_REPLY_SECONDS", 1.8)
+    async with SlowLink(server.port, 1.5e6).open() as port:
         owner, other = (
             RedisBackend(
                 f"redis://127.0.0.1:{port}/0", agent="tested", max_events=20, ttl=60, max_run_duration=60
@@ -198,8 +198,9 @@ async def test_what_redis_never_takes_ends_that_run_alone(
     else:
         assert logged.redis_errors() == ["LARGE"]
         assert logged.fields("redis has recovered") == []
+    await logged.until("run lost")
     assert [each["run_id"] for each in logged.fields("run lost")] == [run_id]
-    assert not served.service.backend._leases._owned  # type: ignore[attr-defined]
+    await wait_until(lambda: not served.service.backend._leases._owned)  # type: ignore[attr-defined]
     await wait_until(lambda: not served.service.backend._appender._refusals._failing)  # type: ignore[attr-defined]
 
 

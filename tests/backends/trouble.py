@@ -67,6 +67,11 @@ class Logged:
         records = [record for record in self._caplog.records if record.getMessage() == message]
         return [vars(record)["fields"] for record in records]
 
+    async def until(self, message: str, times: int = 1) -> None:
+        """Wait until a message is logged, which may follow what clients see; fail if that is too often."""
+        await wait_until(lambda: len(self.fields(message)) >= times)
+        assert len(self.fields(message)) == times
+
     def messages(self, level: int) -> list[str]:
         """Return the messages of a level."""
         return [record.getMessage() for record in self._caplog.records if record.levelno == level]
@@ -212,12 +217,16 @@ async def ready(served: Served) -> bool:
     return found == 200
 
 
-async def wait_ready(*replicas: Served, expected: bool = True, timeout: float = 15.0) -> None:
-    """Wait until the replicas are ready, or no longer ready."""
-    async with asyncio.timeout(timeout):
+async def wait_ready(*replicas: Served, expected: bool = True, timeout: float = 30.0) -> None:
+    """Wait until each of the replicas has been ready, or not ready, which may be over soon."""
+
+    async def wait(served: Served) -> None:
+        while await ready(served) != expected:
+            await asyncio.sleep(0.02)
+
+    async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
         for served in replicas:
-            while await ready(served) != expected:
-                await asyncio.sleep(0.02)
+            group.create_task(wait(served))
 
 
 async def assert_refuses_runs(served: Served) -> None:
