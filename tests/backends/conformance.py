@@ -28,7 +28,7 @@ from tests.servers import KINDS, Server, shared
 
 MAX_EVENTS = 20
 TIMEOUT_SECONDS = 30.0
-LEASE_SECONDS = 0.5
+LEASE_SECONDS = 60.0
 OUTBOX_BYTES = 2**20
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

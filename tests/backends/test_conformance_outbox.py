@@ -188,16 +188,22 @@ async def test_a_delivery_to_which_events_were_added_is_not_finished(sender: Bac
     assert await outbox_of(sender).finish(kept) is None
 
 
-async def test_an_expired_lease_is_claimed_by_another(sender: Backend) -> None:
+async def test_an_expired_lease_alone_is_claimed_by_another(
+    sender: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(sender, events=1)
+    await next_lease(sender)
+    assert (await outbox_of(sender).claim(10)).leases == []
+    microseconds = 50_000
+    monkeypatch.setattr(outbox_of(sender), "_lease", microseconds)
     await begin(sender, events=1)
     lease = await next_lease(sender)
-    assert (await outbox_of(sender).claim(10)).leases == []
     (taken,) = await claimed(sender)
     assert taken.delivery == lease.delivery
-    assert taken.until >= lease.until + LEASE_SECONDS * 1_000_000
+    assert taken.until >= lease.until + microseconds
     assert await outbox_of(sender).postpone(lease, 5) is None
     assert await outbox_of(sender).finish(lease) is None
-    assert (await outbox_of(sender).claim(10)).waiting == 1
+    assert (await outbox_of(sender).claim(10)).waiting == 2
 
 
 async def test_a_lease_can_be_extended_and_a_delivery_postponed(sender: Backend) -> None:
@@ -205,6 +211,7 @@ async def test_a_lease_can_be_extended_and_a_delivery_postponed(sender: Backend)
     lease = await next_lease(sender)
     extended = await outbox_of(sender).postpone(lease, 3600)
     assert extended is not None
+    assert extended.until >= lease.until + (3600 - LEASE_SECONDS) * 1_000_000
     await writer.write(1)  # does not change when to continue
     assert (await outbox_of(sender).claim(10)).leases == []
     postponed = await outbox_of(sender).postpone(extended, 0)

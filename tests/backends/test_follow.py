@@ -11,6 +11,7 @@ from dockrion.backends.memory import MemoryBackend
 from dockrion.backends.pages import IDLE, PAGE_EVENTS, Page
 from dockrion.errors import RunNotFound, TooManySubscribers
 from tests.backends.conformance import TIMEOUT_SECONDS, advanced, begin, entries, follow_all, sequences
+from tests.backends.service import NEVER
 
 
 async def test_history_precedes_live_events(unbounded: Backend) -> None:
@@ -37,7 +38,7 @@ async def test_events_between_entering_and_the_first_page_are_not_lost(unbounded
 async def test_finished_run_without_further_events_ends_at_once(unbounded: Backend, after: int) -> None:
     writer = await begin(unbounded, events=2)
     await writer.finish()
-    async with asyncio.timeout(1), follow(unbounded, writer.run_id, after, idle=TIMEOUT_SECONDS) as pages:
+    async with asyncio.timeout(TIMEOUT_SECONDS), follow(unbounded, writer.run_id, after, idle=NEVER) as pages:
         assert [page async for page in pages] == []
 
 
@@ -85,7 +86,7 @@ async def test_idle_is_yielded_after_its_seconds(backend: Backend) -> None:
         for _ in range(2):
             before = now()
             assert await anext(pages) is IDLE
-            assert 0.045 <= now() - before < 5
+            assert 0.045 <= now() - before < TIMEOUT_SECONDS
 
 
 async def test_event_postpones_idle(backend: Backend) -> None:
@@ -167,7 +168,10 @@ async def test_reader_of_a_lost_run_raises(monkeypatch: pytest.MonkeyPatch) -> N
             assert [page async for page in pages if page is not IDLE] == []
 
 
-async def test_reader_of_a_lost_run_gets_the_terminal_event_if_it_is_created_again() -> None:
+async def test_reader_of_a_lost_run_gets_the_terminal_event_if_it_is_created_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dockrion.backends.follow._RECREATED_SECONDS", NEVER)
     backend = MemoryBackend(max_events=10, ttl=60)
     writer = await begin(backend, events=2)
     async with asyncio.timeout(TIMEOUT_SECONDS), follow(backend, writer.run_id, 0, idle=0.01) as pages:

@@ -45,7 +45,10 @@ async def test_data_without_a_format_is_used(service: Service) -> None:
     assert stored_format(service) == records.FORMAT
 
 
-async def test_a_newer_format_is_refused_at_the_start(service: Service, logged: Logged) -> None:
+async def test_a_newer_format_is_refused_at_the_start(
+    service: Service, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockrion.backends.redis.backend._FIRST_ROUND_SECONDS", TIMEOUT_SECONDS)
     store_format(service, NEWER)
     before = service.snapshot()
     refusing = service.connect()

@@ -148,6 +148,7 @@ async def test_the_job_of_a_run_with_further_attempts_is_kept_until_its_end(serv
     assert stored_job(service, run) is None
 
 
+@pytest.mark.usefixtures("single_beat")  # else a heartbeat tells it too
 async def test_an_idle_replica_is_told_of_a_run(service: Service) -> None:
     one, idle = await service.replicas(2)
     assert await take(idle, 1) == []
@@ -157,6 +158,7 @@ async def test_an_idle_replica_is_told_of_a_run(service: Service) -> None:
     assert [each.run for each in await take(idle, 1)] == [run]
 
 
+@pytest.mark.usefixtures("single_beat")  # else a heartbeat tells both
 async def test_a_replica_without_a_slot_lets_another_one_take_the_run(service: Service) -> None:
     one, *idle = await service.replicas(3)
     for each in idle:
@@ -210,6 +212,7 @@ async def test_what_a_dead_replica_has_taken_counts_as_begun(service: Service) -
     again = await taken_eventually(other)
     assert (again.run.run_id, again.run.attempt, again.run.previous) == (runs[1].run_id, 2, "worker_lost")
     assert (await begin_taken(other, again, attempt=2)).last_sequence == 1
+    await wait_until(lambda: one.replica not in service.alive())  # in any order, both are ended by then
     ended = await other.get(runs[0].run_id)
     assert (ended.status, ended.error and ended.error["code"]) == ("failed", "WORKER_LOST")
 

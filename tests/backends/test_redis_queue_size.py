@@ -22,11 +22,12 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 
 @pytest.fixture
-async def backend(server: RedisServer, single_beat: None) -> AsyncIterator[RedisBackend]:  # noqa: ARG001  a fixture
+async def backend(server: RedisServer) -> AsyncIterator[RedisBackend]:
     """A replica that does nothing by itself once its queue can be used."""
     made = RedisBackend(server.url, agent="tested", max_events=10, ttl=60, max_run_duration=60)
     await enqueue(made, 1)
     await take(made)
+    await made._tasks.cancel_until_done()
     yield made
     await made.aclose()
 

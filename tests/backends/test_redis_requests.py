@@ -162,16 +162,18 @@ async def test_a_lost_reply_is_unavailable_and_the_next_request_succeeds(service
 async def test_malformed_messages_do_not_end_the_inbox(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.2)
     owner, other = await service.replicas(2)
     writer = await begin(owner)
     async with replying(owner, echo):
         for error in (ServiceUnavailable("away"), RunNotFound("r")):
             with (
-                patch.object(OwnerRequests, "_pop_body", side_effect=error),
-                pytest.raises(ServiceUnavailable),
+                monkeypatch.context() as brief,
+                patch.object(OwnerRequests, "_pop_body", side_effect=error) as pop,
             ):
-                await send(other, writer.run_id, b"unread")
+                brief.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.2)
+                with pytest.raises(ServiceUnavailable):
+                    await send(other, writer.run_id, b"unread")
+                await wait_until(lambda: pop.called)
         note = ("XADD", service.keys.inbox(owner.replica), "NOMKSTREAM", "*")
         for fields in (
             ("question", "no-such", "run", writer.run_id, "from", other.replica),

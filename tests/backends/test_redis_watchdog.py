@@ -71,6 +71,11 @@ class BlockedReplica:
             await backend.aclose()
 
 
+def reports(logged: Logged) -> int:
+    """Count the reports that the loop is held; a busy machine may hold the test's own loop, too."""
+    return sum("hold_the_loop" in each["where"] for each in logged.fields("the event loop is blocked"))
+
+
 @contextmanager
 def blocked_replica(service: Service, *, max_run_duration: int = 60) -> Iterator[BlockedReplica]:
     replica = BlockedReplica(service, max_run_duration)
@@ -85,7 +90,7 @@ async def test_the_runs_of_a_replica_with_a_blocked_loop_go_on(service: Service,
     survivor = await service.replica()
     with blocked_replica(service) as suspect:
         await wait_until(suspect.blocked.is_set)
-        await wait_until(lambda: logged.fields("the event loop is blocked"))
+        await wait_until(lambda: reports(logged))
         end = time.monotonic() + 2 * DEATH_SECONDS
         await wait_until(lambda: time.monotonic() > end)
         assert suspect.replica in service.alive()
@@ -94,8 +99,7 @@ async def test_the_runs_of_a_replica_with_a_blocked_loop_go_on(service: Service,
     assert suspect.errors == []
     assert sequences(await read_all(survivor, suspect.run_id)) == [1, 2, 3]
     assert (await survivor.get(suspect.run_id)).status == "completed"
-    (report,) = logged.fields("the event loop is blocked")
-    assert "hold_the_loop" in report["where"]
+    assert reports(logged) == 1
     assert logged.fields("the event loop responds again")
     assert logged.fields("replica lost") == []
 
@@ -114,15 +118,19 @@ async def test_a_loop_that_is_blocked_for_longer_than_any_run_keeps_none(
     await wait_until(lambda: not suspect.thread.is_alive())
     assert [type(error) for error in suspect.errors] == [RunClosed]
     messages = logged.messages(logging.WARNING)
-    assert messages.count("the event loop is blocked") == 1
+    assert reports(logged) == 1
     assert sum("counts as dead" in message for message in messages) == 1
 
 
 async def test_a_loop_that_takes_turns_is_not_reported(service: Service, logged: Logged) -> None:
+    before = time.monotonic()
+    longest, end = 0.0, before + 4 * BEAT
     backend = await service.replica()
-    end = time.monotonic() + 4 * BEAT
-    await wait_until(lambda: time.monotonic() > end)
-    assert logged.fields("the event loop is blocked") == []
+    while before < end:
+        await asyncio.sleep(0.005)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    if longest < BEAT:  # else the machine was too busy to tell
+        assert logged.fields("the event loop is blocked") == []
     assert backend.replica in service.alive()
 
 
@@ -133,7 +141,7 @@ async def test_the_watchdog_outlives_an_outage(
     monkeypatch.setattr(service, "server", server)
     with blocked_replica(service) as suspect:
         await wait_until(suspect.blocked.is_set)
-        await wait_until(lambda: logged.fields("the event loop is blocked"))
+        await wait_until(lambda: reports(logged))
         server.restart()
         key = service.keys.replicas
         before = int(server.command("HGET", key, suspect.replica))

@@ -1,6 +1,5 @@
 """A replica dies, and nothing else fails."""
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from tests.chaos.readers import STREAM
 from tests.chaos.service import Service
 from tests.chaos.storages import SingleServer
-from tests.support import Reader
+from tests.support import Reader, wait_until
 
 _LEASE_SECONDS = 15.0
 
@@ -22,13 +21,19 @@ async def test_runs_of_a_dead_replica_end_in_time(tmp_path: Path, capsys: pytest
         service = Service(storage, tmp_path, ["all", "all"])
         try:
             await service.start()
-            await asyncio.sleep(3)  # both have sent heartbeats
+            await wait_until(lambda: both_have_sent_heartbeats(storage))
             async with aiohttp.ClientSession(timeout=STREAM) as session:
                 seconds = await _die(service, session)
         finally:
             service.end()
     with capsys.disabled():
         print(f"\nthe run of a dead replica ended after {seconds:.1f} s")
+
+
+def both_have_sent_heartbeats(storage: SingleServer) -> bool:
+    (server,) = storage.masters
+    counts = server.command("HVALS", storage.keys.replicas)
+    return len(counts) == 2 and min(map(int, counts)) >= 2
 
 
 async def _die(service: Service, session: aiohttp.ClientSession) -> float:

@@ -207,7 +207,7 @@ async def test_a_run_that_does_not_end(monkeypatch: pytest.MonkeyPatch, pattern:
 async def test_a_run_that_does_not_end_in_time_after_the_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users, "GRACE_SECONDS", 0.1)
     async with serving_streams(sends_keepalives) as url:
-        result = await load(url, duration=0.1)
+        result = await load(url, duration=0.3)
     assert result.errors == {"not finished 0.1 s after --duration": 1}
 
 

@@ -80,14 +80,16 @@ async def test_a_killed_process_does_not_stop_the_others(serve: Serve) -> None:
 def children() -> list[int]:
     """Return the ids of the running client processes."""
     tasks = Path("/proc/self/task").iterdir()
-    pids = " ".join((task / "children").read_text() for task in tasks).split()
-    return [int(pid) for pid in pids if b"dockrion.load.worker" in command_line(pid)]
+    pids = b" ".join(content(task / "children") for task in tasks).split()
+    return [
+        int(pid) for pid in pids if b"dockrion.load.worker" in content(Path("/proc", pid.decode(), "cmdline"))
+    ]
 
 
-def command_line(pid: str) -> bytes:
-    """Return the command line of a process, nothing once it is gone."""
+def content(path: Path) -> bytes:
+    """Return what a file of /proc says, nothing once its process or thread is gone."""
     try:
-        return Path("/proc", pid, "cmdline").read_bytes()
+        return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
 
