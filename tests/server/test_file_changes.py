@@ -59,19 +59,30 @@ async def test_file_that_another_one_replaces_is_noticed_again_and_again(tmp_pat
     project = folder(tmp_path)
     for name in ("agent.py", "Dockfile.yaml"):
         async with watched(project / "Dockfile.yaml") as bursts:
-            for count in (1, 2):
+            for _ in range(2):
                 (project / "saved.tmp").write_text("new")
                 (project / "saved.tmp").rename(project / name)
-                await wait_until(lambda name=name, count=count: bursts == [[name]] * count)  # type: ignore[misc]
+                await wait_until(lambda: bursts)
+                assert all(each == [name] for each in bursts)
+                bursts.clear()
 
 
 async def test_many_files_saved_at_once_are_one_change(tmp_path: Path) -> None:
     project = folder(tmp_path)
+
+    async def save(bursts: list[list[str]], names: set[str]) -> None:
+        for name in names:
+            (project / name).write_text("1")
+        await wait_until(lambda: names <= {name for burst in bursts for name in burst})
+
     async with watched(project / "Dockfile.yaml") as bursts:
-        for number in range(50):
-            (project / f"part{number}.py").write_text("1")
-        await wait_until(lambda: bursts)
-        assert len(bursts[0]) == 50
+        # On a busy machine, saving them may take longer than the pause that ends a burst.
+        for attempt in range(5):
+            names = {f"part{attempt}-{number}.py" for number in range(50)}
+            await save(bursts, names)
+            if set(bursts[-1]) == names:
+                return
+    raise AssertionError(bursts)
 
 
 async def test_other_files_are_not_noticed(tmp_path: Path) -> None:
@@ -94,7 +105,8 @@ async def test_project_within_a_folder_of_an_ignored_name_is_watched(tmp_path: P
     project.mkdir(parents=True)
     async with watched(project / "Dockfile.yaml") as bursts:
         (project / "agent.py").write_text("1")
-        await wait_until(lambda: bursts == [["agent.py"]])
+        await wait_until(lambda: bursts)
+        assert bursts[0] == ["agent.py"]
 
 
 async def test_compiled_code_of_a_saved_file_is_discarded(tmp_path: Path) -> None:
