@@ -4,7 +4,6 @@ import asyncio
 import os
 import shlex
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable
 
 from playwright.async_api import Page, expect
 
@@ -37,17 +36,6 @@ async def choose(page: Page, pattern: str) -> None:
 async def open_tab(page: Page, name: str) -> None:
     """Open one of the tabs beneath a run: Timeline, Frames, Usage, Code."""
     await page.get_by_role("tab", name=name, exact=True).click()
-
-
-async def least(measure: Callable[[], Awaitable[float]], limit: float) -> float:
-    """Measure up to five times, until it is less than the limit, and return the least.
-
-    What takes long by itself does so each time; what waits for other processes of this machine does not.
-    """
-    measured: list[float] = []
-    while len(measured) < 5 and min(measured, default=limit) >= limit:
-        measured.append(await measure())
-    return min(measured)
 
 
 async def sequences(page: Page) -> list[int]:

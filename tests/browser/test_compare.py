@@ -11,8 +11,9 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
-from tests.browser.helpers import least, press
+from tests.browser.helpers import press
 from tests.conftest import Serve
+from tests.support import least
 
 DIFFERENCE = """async (pairs) => {
     const { difference } = await import("./assets/runs/diff.js");

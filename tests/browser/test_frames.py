@@ -11,8 +11,9 @@ from dockrion import StreamContext
 from tests.browser.accessible import assert_accessible
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import least, open_tab, press, run
+from tests.browser.helpers import open_tab, press, run
 from tests.conftest import Serve
+from tests.support import least
 
 MIB = 1024 * 1024
 LONG_TASKS = """

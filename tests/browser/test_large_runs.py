@@ -6,8 +6,9 @@ from playwright.async_api import Page, expect
 
 from dockrion import StreamContext
 from tests.browser.conftest import Visit
-from tests.browser.helpers import least, open_tab, run
+from tests.browser.helpers import open_tab, run
 from tests.conftest import Serve
+from tests.support import least
 
 EVENTS = 100_000
 MIB = 1024 * 1024

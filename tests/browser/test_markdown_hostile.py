@@ -8,9 +8,10 @@ from playwright.async_api import expect
 from dockrion import StreamContext
 from tests.browser.agents import ScriptedAgent
 from tests.browser.conftest import Visit
-from tests.browser.helpers import least, run
+from tests.browser.helpers import run
 from tests.browser.markdown import drawn
 from tests.conftest import Serve
+from tests.support import least
 
 UNSAFE = """\
 [click](javascript:alert(1)) [page](data:text/html,<script>alert(1)</script>) [here](/runs) [x](vbscript:x)
