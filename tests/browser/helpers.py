@@ -4,6 +4,8 @@ import asyncio
 import os
 import shlex
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from playwright.async_api import Page, expect
 
@@ -36,6 +38,21 @@ async def choose(page: Page, pattern: str) -> None:
 async def open_tab(page: Page, name: str) -> None:
     """Open one of the tabs beneath a run: Timeline, Frames, Usage, Code."""
     await page.get_by_role("tab", name=name, exact=True).click()
+
+
+_NOTE_TEXTS = """(selector) => {
+    const [element, texts] = [document.querySelector(selector), []];
+    window.notedTexts = texts;
+    new MutationObserver(() => texts.push(element.textContent)).observe(element, { childList: true });
+}"""
+
+
+@asynccontextmanager
+async def shows_text(page: Page, selector: str, text: str) -> AsyncIterator[None]:
+    """Wait, at the end of the block, until an element has had a text in it, be it for a moment."""
+    await page.evaluate(_NOTE_TEXTS, selector)
+    yield
+    await page.wait_for_function("(text) => window.notedTexts.includes(text)", arg=text)
 
 
 async def sequences(page: Page) -> list[int]:

@@ -95,9 +95,14 @@ async def test_expired_token_is_requested_again_and_no_event_is_lost(
     agent.say("one")
     page = await visit(served.port, "#run=r")
     await expect(page.get_by_role("dialog")).to_contain_text("It is sent in the Authorization header.")
-    await enter(page, token(3))
-    await expect(page.get_by_role("dialog")).to_be_hidden()
-    await expect(page.get_by_role("dialog")).to_contain_text("is wrong, or has expired")
+    accepted, refused = page.locator("#words", has_text="one"), page.get_by_text("is wrong, or has expired")
+    for seconds in (3, 10, 30):  # a busy machine may take longer than a token is valid
+        await enter(page, token(seconds))
+        await expect(accepted.or_(refused).first).to_be_visible()
+        if await accepted.is_visible():
+            break
+    await expect(accepted).to_be_visible()
+    await expect(refused).to_be_visible(timeout=60_000)
     await enter(page, token(600))
     agent.say(" two")
     agent.end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import datetime
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -31,8 +32,11 @@ async def test_runs_are_compared_side_by_side_and_on_a_phone_beneath_each_other(
 ) -> None:
     served = await serve(_answers)
     await served.start({"question": "Will it rain?", "answer": "It will rain today."}, run_id="a")
-    await served.finished("a")
-    await served.start({"question": "And now?", "answer": "It will snow today.", "steps": 6}, run_id="b")
+    first_run = await served.finished("a")
+    began, ended = (datetime.fromisoformat(first_run[name]) for name in ("started_at", "completed_at"))
+    pause = max((ended - began).total_seconds(), 0.05)  # so that the second run takes longer on any machine
+    longer = {"question": "And now?", "answer": "It will snow today.", "steps": 6, "pause": pause}
+    await served.start(longer, run_id="b")
     await served.finished("b")
     page = await visit(served.port, "#compare=a,b", viewport={"width": 1280, "height": 900})
     await expect(page.locator("#run")).to_be_hidden()
@@ -158,7 +162,7 @@ async def _answers(payload: dict[str, Any], context: StreamContext) -> dict[str,
     for word in payload["answer"].split():
         await context.emit_token(word + " ")
     for number in range(payload.get("steps", 1)):
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(payload.get("pause", 0.05))
         await context.emit_step(f"step {number}", 40)
     await context.emit_usage("small", 7, 8)
     return {"answer": payload["answer"]}

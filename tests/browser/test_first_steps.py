@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.async_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.helpers import press
+from tests.browser.helpers import press, shows_text
 from tests.e2e.terminal import CTRL_C, terminal
 from tests.guide.pages import GUIDE, Block, blocks
 from tests.guide.services import shell
@@ -60,8 +60,8 @@ async def test_new_agent_is_made_run_changed_broken_and_mended(tmp_path: Path, v
         doctor = await follow("dockrion doctor", folder, port)
         assert first_words(doctor) == first_words(printed_below("dockrion doctor"))
 
-        agent.write_text(right.replace(GREETING, CHANGED))
-        await expect(page.locator("#readiness")).to_have_text("Reloaded")
+        async with shows_text(page, "#readiness", "Reloaded"):
+            agent.write_text(right.replace(GREETING, CHANGED))
         await press(page, "Run")
         await expect(page.locator("#words")).to_contain_text(f"Hello Ada, {CHANGED}")
 
@@ -69,8 +69,8 @@ async def test_new_agent_is_made_run_changed_broken_and_mended(tmp_path: Path, v
         await expect(page.locator("#broken")).to_contain_text("SyntaxError")
         await shown.until("SyntaxError")
 
-        agent.write_text(right)
-        await expect(page.locator("#readiness")).to_have_text("Reloaded")
+        async with shows_text(page, "#readiness", "Reloaded"):
+            agent.write_text(right)
         await press(page, "Run")
         await expect(page.locator("#words")).to_contain_text(f"Hello Ada, {GREETING}")
         shown.type(CTRL_C)

@@ -203,7 +203,7 @@ async def page(serve: Serve, visit: Visit) -> Page:
     return await visit((await serve()).port)
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(cases=st.lists(st.tuples(SCHEMAS, VALUES), min_size=5, max_size=30))
 async def test_unedited_values_are_kept_for_any_schema(page: Page, cases: list[tuple[Any, Any]]) -> None:
     kept = await page.evaluate(SET_AND_GET, json.dumps(cases))

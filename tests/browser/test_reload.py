@@ -6,6 +6,7 @@ from playwright.async_api import expect
 
 from tests.browser.accessible import assert_accessible
 from tests.browser.conftest import Visit
+from tests.browser.helpers import shows_text
 from tests.e2e.reloading import loop, returns
 
 DOCKFILE = """
@@ -27,8 +28,8 @@ async def test_open_page_says_what_is_broken_and_that_it_was_reloaded(visit: Vis
         await expect(broken).to_contain_text("failed at agent.py:1: SyntaxError: '(' was never closed")
         await expect(readiness).to_have_text("Not ready")
         await assert_accessible(page)
-        (tmp_path / "agent.py").write_text(returns("two"))
-        await expect(readiness).to_have_text("Reloaded")
+        async with shows_text(page, "#readiness", "Reloaded"):
+            (tmp_path / "agent.py").write_text(returns("two"))
         await expect(broken).to_be_hidden()
         (tmp_path / "Dockfile.yaml").write_text(DOCKFILE)
         await expect(page.get_by_label("city")).to_be_visible()
