@@ -54,10 +54,10 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
 def test_malformed_files_are_refused(content: bytes, expected: str, write: Callable[..., Path]) -> None:
     path = write()
     path.write_bytes(content)
-    started = time.perf_counter()
+    started = time.thread_time()  # which a busy machine does not lengthen
     with pytest.raises(DockfileError) as caught:
         load(path, environ={})
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
     (line,) = str(caught.value).splitlines()
     assert line.endswith(expected)
     assert line.startswith("Dockfile.yaml:")

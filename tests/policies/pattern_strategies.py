@@ -20,7 +20,7 @@ CHARS = (
 def patterns(
     atoms: Sequence[str] = (*ONE_CHAR, *ONE_CHAR, *EDGES), signs: Sequence[str] = SIGNS, size: int = 8
 ) -> st.SearchStrategy[list[str]]:
-    """Generate lists of patterns, some of them unsupported."""
+    """Generate lists of patterns, each of them supported: without others, most lists would be rejected."""
     pattern = st.recursive(
         st.sampled_from(atoms),
         lambda inner: (
@@ -30,7 +30,15 @@ def patterns(
         ),
         max_leaves=size,
     )
-    return st.lists(pattern, min_size=1, max_size=3)
+    return st.lists(pattern.filter(_is_supported), min_size=1, max_size=3)
+
+
+def _is_supported(source: str) -> bool:
+    try:
+        Patterns([source])
+    except BadPattern:
+        return False
+    return True
 
 
 def _group(body: str) -> str:

@@ -3,7 +3,7 @@
 from itertools import product, takewhile
 from unittest import mock
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dockrion.policies import patterns as module
@@ -60,8 +60,7 @@ def _common_start(texts: list[str]) -> str:
 CLASSES = ["[a-m]", "[n-z]", "[a-z]", ".", r"\b", r"\Z", "$"]
 
 
-# Many random patterns are refused, with some seeds most of the first ones.
-@settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=50)
 @given(
     sources=patterns(CLASSES),
     text=st.permutations("abcdefnopqrs \n").map("".join),
