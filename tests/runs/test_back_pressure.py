@@ -101,7 +101,7 @@ async def test_the_terminal_event_releases_async_code_that_waits(bench: BufferBe
     waiting = asyncio.create_task(bench.buffer.wait_for_room())
     await asyncio.sleep(0)
     bench.finish()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await waiting
 
 

@@ -278,7 +278,7 @@ async def test_common_fields_come_first_and_are_correct() -> None:
         assert event["sequence"] == number
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", event["timestamp"])
         assert before <= datetime.fromisoformat(event["timestamp"]) <= after
-    stamps = [event["timestamp"] for event in ended.events]
+    stamps = [datetime.fromisoformat(event["timestamp"]) for event in ended.events]
     assert stamps == sorted(stamps)
 
 

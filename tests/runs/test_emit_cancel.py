@@ -133,8 +133,10 @@ async def test_async_code_may_emit_while_it_cleans_up_and_the_terminal_event_com
 
 async def test_async_clean_up_may_emit_under_invoke_too_and_runs_to_its_end() -> None:
     cleaned: list[str] = []
+    working = asyncio.Event()
 
     async def agent(_payload: Any, context: StreamContext) -> None:
+        working.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -144,7 +146,7 @@ async def test_async_clean_up_may_emit_under_invoke_too_and_runs_to_its_end() ->
 
     async with bench(agent) as made:
         asking = asyncio.create_task(made.invoke())
-        await wait_until(lambda: made.free_slots < 100)
+        await working.wait()
         asking.cancel()
         await asyncio.wait((asking,))
         await wait_until(lambda: made.free_slots == 100)
@@ -274,10 +276,11 @@ async def test_the_current_context_is_cancelled_in_threads_too() -> None:
         def work() -> None:
             context = get_current_context()
             assert context is not None
+            context.sync_emit_token("working")
             spin(context)
             seen.append(context.cancelled)
 
         await asyncio.to_thread(work)
 
-    await cancelled(agent, after=1)
+    await cancelled(agent)
     await wait_until(lambda: seen == [True])

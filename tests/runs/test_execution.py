@@ -11,6 +11,7 @@ from dockrion import StreamContext
 from dockrion.errors import AgentFailed, AgentTimedOut, InvalidOutput
 from dockrion.runs import execution
 from tests.agents.harness import bench, cancelled, ran, spin
+from tests.loop_clock import advance
 from tests.support import wait_until
 
 
@@ -293,12 +294,11 @@ async def test_sync_agent_that_ignores_its_stop_holds_its_slot_until_it_has_ende
             release.wait(10)
         return "done"
 
-    async with bench(agent, slots=1, duration=0.1 if stop == "timeout" else 60) as made:
+    async with bench(agent, slots=1, duration=5 if stop == "timeout" else 60) as made:
         stuck = await made.start("stuck")
         await made.emitted(stuck, 2)
         waiting = await made.start("next")
-        if stop == "cancel":
-            await made.runs.cancel(stuck, "enough")
+        await (made.runs.cancel(stuck, "enough") if stop == "cancel" else advance(5))
         ended = await made.ended(stuck)
         assert ended.types[:-1] == ["started", "token"]
         assert ended.run.status == ("cancelled" if stop == "cancel" else "failed")

@@ -25,7 +25,7 @@ from dockrion.runs.owner_requests import OwnerRequests
 from dockrion.runs.tool_policy import ToolPolicy
 from tests.agents.harness import Bench, Ended, bench
 from tests.backends.conformance import new_run
-from tests.support import wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 END: dict[str, Any] = {"type": "complete", "output": "pushed"}
 DUPLICATE = Receipt(0, duplicate=True)
@@ -313,6 +313,7 @@ async def test_a_full_buffer_refuses_batches_and_loses_no_accepted_one(
             accepted += 1
         assert isinstance(result, ServiceUnavailable)
         assert 1 <= accepted <= 10
+        monkeypatch.setattr(ingest, "_ROOM_SECONDS", TIMEOUT_SECONDS)
         backend.go.set()
         assert await run.push(tokens("after"), accepted + 1) == Receipt(1)
         ended = await run.end()

@@ -19,7 +19,7 @@ from dockrion.errors import (
 )
 from dockrion.runs import execution
 from tests.agents.harness import Bench, Gate, bench, nothing_unretrieved
-from tests.support import wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ async def test_two_callers_who_cancel_the_same_run_both_succeed() -> None:
 async def test_a_reason_that_is_not_valid_unicode_does_not_lose_the_run() -> None:
     async with bench(Gate()) as made:
         run_id = await made.start()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await made.runs.cancel(run_id, "\ud800")
         assert (await made.ended(run_id)).run.status == "cancelled"
 
