@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import unquote_plus
 
 import jwt
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from dockrion.auth import issuer as issuer_module
+from tests.loop_clock import advance
 
 ISSUER, AUDIENCE = "https://issuer.test", "dockrion"
 _CURVES: dict[str, ec.EllipticCurve] = {
@@ -181,12 +181,18 @@ async def slow(request: web.Request) -> web.StreamResponse:
     raise AssertionError(request)
 
 
-async def slow_body(request: web.Request) -> web.StreamResponse:
+async def silent(request: web.Request) -> web.StreamResponse:
+    """Never respond, and let the time be over for which anybody waits."""
+    await advance(issuer_module._TOTAL_TIMEOUT)
+    return await slow(request)
+
+
+async def silent_body(request: web.Request) -> web.StreamResponse:
     """Start a response that never ends."""
     answer = web.StreamResponse()
     await answer.prepare(request)
     await answer.write(b'{"active": ')
-    return await slow(request)
+    return await silent(request)
 
 
 async def html(request: web.Request) -> web.StreamResponse:
@@ -220,15 +226,12 @@ async def redirecting(request: web.Request) -> web.StreamResponse:
 
 
 MALFORMED: list[Handler] = [html, failing, listing, broken_json, deep_json, huge, redirecting]
-SILENT: list[Handler] = [slow, slow_body]
-FAILURES: list[Handler] = [crashing, *MALFORMED, *SILENT]
+FAILURES: list[Handler] = [crashing, *MALFORMED, silent, silent_body]
 
 
 @contextmanager
 def failing_with(served: IssuerServer, answer: Handler) -> Iterator[None]:
-    """Let an issuer fail, with a short timeout if it never responds."""
+    """Let an issuer fail."""
     served.handler = answer
-    timeout = 0.1 if answer in SILENT else issuer_module._TOTAL_TIMEOUT
-    with patch.object(issuer_module, "_TOTAL_TIMEOUT", timeout):
-        yield
+    yield
     served.handler = None

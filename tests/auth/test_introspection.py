@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from dockrion.auth import introspection
+from dockrion.auth import issuer as issuer_module
 from dockrion.auth.authenticator import ALL_PERMISSIONS, Roles
 from dockrion.auth.introspection import IntrospectionAuthenticator
 from dockrion.caller import Caller
@@ -17,7 +18,8 @@ from dockrion.errors import Forbidden, ServiceUnavailable
 from tests.auth.clock import Clock
 from tests.auth.issuers import FAILURES, Handler, IssuerServer, failing_with, slow
 from tests.auth.refusals import refusal
-from tests.support import wait_until
+from tests.loop_clock import advance
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 CLIENT = ("dockrion", "s3cret: +%ä")
 
@@ -242,15 +244,17 @@ async def test_failure_without_waiters_is_not_reported_as_unhandled(
         await wait_until(lambda: served.requests == 1)
         leaving.cancel()
         await asyncio.wait((leaving,))
+        await advance(issuer_module._TOTAL_TIMEOUT)
         await wait_until(lambda: not authenticator._requests)
 
 
-async def test_close_cancels_pending_requests(served: IssuerServer) -> None:
+async def test_close_cancels_pending_requests(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer_module, "_TOTAL_TIMEOUT", 6 * TIMEOUT_SECONDS)
     authenticator = introspecting(served)
     served.handler = slow
     waiting = asyncio.create_task(authenticator.authenticate("t"))
     await wait_until(lambda: served.requests == 1)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await authenticator.aclose()
         await asyncio.wait((waiting,))
     assert not authenticator._requests

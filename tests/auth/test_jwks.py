@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from dockrion.auth import issuer as issuer_module
 from dockrion.auth.authenticator import Roles
 from dockrion.auth.jwt_tokens import JwtAuthenticator
 from dockrion.dockfile.auth_structs import JwtSpec
@@ -25,7 +26,7 @@ from tests.auth.issuers import (
     slow,
 )
 from tests.auth.refusals import refusal
-from tests.support import wait_until
+from tests.support import TIMEOUT_SECONDS, wait_until
 
 NEW = signing_key("RS256", "new")
 CURVE = signing_key("ES256", "curve")
@@ -163,14 +164,15 @@ async def test_empty_key_set_is_ignored(
 
 
 async def test_known_keys_do_not_wait_for_a_slow_issuer(
-    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock
+    tokens: JwtAuthenticator, served: IssuerServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(issuer_module, "_TOTAL_TIMEOUT", 6 * TIMEOUT_SECONDS)
     assert await is_accepted(tokens, issue_token())
     served.handler = slow
     clock.passed += 700
     waiting = asyncio.create_task(tokens.authenticate(issue_token(signed_by=NEW)))
     await wait_until(lambda: served.requests == 2)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         assert await is_accepted(tokens, issue_token())
     assert not waiting.done()
     waiting.cancel()
@@ -196,12 +198,13 @@ async def test_cancelled_caller_does_not_cancel_the_shared_fetch(
     assert served.requests == 1
 
 
-async def test_close_cancels_a_pending_fetch(served: IssuerServer) -> None:
+async def test_close_cancels_a_pending_fetch(served: IssuerServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuer_module, "_TOTAL_TIMEOUT", 6 * TIMEOUT_SECONDS)
     tokens = JwtAuthenticator(JwtSpec(jwks_url=served.jwks_url), None, Roles([]))
     served.handler = slow
     waiting = asyncio.create_task(tokens.authenticate(issue_token()))
     await wait_until(lambda: served.requests == 1)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await tokens.aclose()
         await asyncio.wait((waiting,))
 

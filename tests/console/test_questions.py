@@ -18,6 +18,7 @@ from dockrion.console.questions import Questions, details
 from dockrion.console.screen import CLEAR_LINE, Screen
 from dockrion.console.standard_input import StandardInput
 from tests.conftest import Serve
+from tests.loop_clock import advance
 from tests.support import Served, wait_until
 
 PROMPT = "Send it? > "
@@ -216,7 +217,7 @@ async def test_what_an_earlier_attempt_has_asked_is_not_asked(serve: Serve) -> N
 async def test_what_is_no_longer_asked_is_not_asked(serve: Serve) -> None:
     async def gives_up(_payload: Any, context: StreamContext) -> Any:
         try:
-            return await context.ask("Send it?", timeout=1.0)
+            return await context.ask("Send it?", timeout=5)
         except InputTimeout:
             return await context.ask("Then this?")
 
@@ -225,6 +226,7 @@ async def test_what_is_no_longer_asked_is_not_asked(serve: Serve) -> None:
         run_id = await served.start()
         showing = asyncio.create_task(shown.show(run_id))
         await shown.prompted(PROMPT)
+        await advance(5)
         await shown.prompted("! the time for this answer is over\n")
         await shown.prompted("Then this? > ")
         shown.enter("so be it")

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from dockrion.tracing import provider
 from tests.tracing.receiver import Collector, collecting, own_tracer_provider
 
 
@@ -21,5 +22,6 @@ def tracer_provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    monkeypatch.setattr(provider, "_FLUSH_SECONDS", 60.0)  # a busy machine may take long to send them
     with own_tracer_provider():
         yield

@@ -19,7 +19,7 @@ from dockrion.tracing import provider
 from dockrion.tracing.provider import Tracing
 from tests.backends.trouble import Logged, logged
 from tests.conftest import Serve
-from tests.support import Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.tracing.receiver import Collector, collecting
 
 __all__ = ["logged"]
@@ -58,9 +58,8 @@ async def test_a_collector_that_refuses_spans_delays_nothing_and_is_logged_once(
         for number in range(1, 4):
             end_spans()
             await wait_until(lambda number=number: len(collector.requests) >= number)  # type: ignore[misc]
-        began = time.monotonic()
-        await tracing_of(served).aclose()
-        assert time.monotonic() - began < 2
+        async with asyncio.timeout(TIMEOUT_SECONDS / 2):  # an exporter may go on for 10 s
+            await tracing_of(served).aclose()
         assert other.requests == []
     assert otel_messages(caplog)
     assert set(otel_messages(caplog).values()) == {1}
@@ -76,9 +75,8 @@ async def test_a_collector_that_is_away_delays_neither_requests_nor_the_exit(
     end_spans(100)
     async with served.client.post("/invoke", json={}) as response:
         assert response.status == 200
-    began = time.monotonic()
-    await tracing_of(served).aclose()
-    assert time.monotonic() - began < 2
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await tracing_of(served).aclose()
     assert logged.fields(LOST) == [{}]
     assert otel_messages(caplog)["Queue full, dropping %s."] == 1
     assert set(otel_messages(caplog).values()) == {1}
@@ -87,6 +85,7 @@ async def test_a_collector_that_is_away_delays_neither_requests_nor_the_exit(
 async def test_a_collector_that_does_not_respond_delays_the_exit_briefly(
     serve: Serve, collector: Collector, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     monkeypatch.setattr(provider, "_FLUSH_SECONDS", 0.2)
     left = asyncio.Event()
 
@@ -99,8 +98,9 @@ async def test_a_collector_that_does_not_respond_delays_the_exit_briefly(
     end_spans()
     await wait_until(lambda: collector.requests)
     began = time.monotonic()
-    await tracing_of(served).aclose()
-    assert 0.2 <= time.monotonic() - began < 2
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await tracing_of(served).aclose()
+    assert time.monotonic() - began >= 0.2
     assert logged.fields(LOST) == [{}]
     left.set()
 
@@ -121,7 +121,7 @@ async def test_an_endless_response_is_not_read(serve: Serve, collector: Collecto
     collector.respond = respond
     served = await serve(observability={"tracing": {"endpoint": collector.url}})
     end_spans()
-    await asyncio.wait_for(left.wait(), 5)
+    await asyncio.wait_for(left.wait(), TIMEOUT_SECONDS)
     await tracing_of(served).aclose()
 
 
