@@ -157,7 +157,7 @@ async def test_close_releases_everything(backend: MemoryBackend) -> None:
     assert backend._retention._expiry_timer is None or backend._retention._expiry_timer.cancelled()
 
 
-async def test_a_thousand_runs_leave_memory_flat(clock: Clock) -> None:
+async def test_hundreds_of_runs_leave_memory_flat(clock: Clock) -> None:
     backend = MemoryBackend(max_events=100, ttl=TTL, clock=clock)
 
     async def serve(runs: int) -> int:
@@ -178,12 +178,12 @@ async def test_a_thousand_runs_leave_memory_flat(clock: Clock) -> None:
 
     tracemalloc.start()
     try:
-        before = await serve(200)
-        after = await serve(1_000)
+        before = await serve(100)
+        after = await serve(500)
     finally:
         tracemalloc.stop()
         await backend.aclose()
-    assert after - before < 10_000  # less than 10 bytes a run
+    assert after - before < 5_000  # less than 10 bytes a run
 
 
 async def test_long_run_holds_only_its_window(clock: Clock) -> None:
