@@ -11,11 +11,13 @@ from redis import exceptions
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import Connection
 
+from dockrion.backends.redis import connections
 from dockrion.backends.redis.client import RedisClient
 from dockrion.backends.redis.connections import ReplaceableConnections, pool_options
 from dockrion.backends.redis.keys import Command
 from dockrion.errors import ServiceUnavailable
-from tests.servers import KINDS, RedisServer
+from tests.certificates import write_certificate
+from tests.servers import KINDS, RedisServer, free_port
 from tests.support import wait_until
 
 BLOCK: Command = ("BLPOP", "no such list", 0)
@@ -115,12 +117,37 @@ async def test_later_commands_are_refused(server: RedisServer, send: Send) -> No
 
 
 async def test_a_server_that_was_replaced_is_not_connected_to(server: RedisServer) -> None:
-    connections = ReplaceableConnections(BlockingConnectionPool(**pool_options(server.url, 1, 3.0)))
-    replies = partial(connections.replies, [BLOCK])
+    replaced = ReplaceableConnections(BlockingConnectionPool(**pool_options(server.url, 1, 3.0)))
+    replies = partial(replaced.replies, [BLOCK])
     sending = asyncio.create_task(replies())
     await wait_until(lambda: blocked(server) == 1)
-    await connections.aclose()
+    await replaced.aclose()
     for each in (sending, replies()):
         with pytest.raises(exceptions.ConnectionError, match="replaced"):
             await each
     await assert_closed(server)
+
+
+async def test_a_server_that_does_not_reply_hinders_no_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS has an end that the other side confirms. The wheel's Valkey is built without it."""
+    monkeypatch.setattr(connections, "_CONNECT_SECONDS", 2.0)  # closing may take as long
+    write_certificate(tmp_path)
+    certificate, key = str(tmp_path / "certificate.pem"), str(tmp_path / "key.pem")
+    with RedisServer(
+        *("redis", tmp_path, "--tls-cert-file", certificate, "--tls-key-file", key),
+        *("--tls-auth-clients", "no", "--tls-port", str(port := free_port())),
+    ) as server:
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}"
+        client, other = (
+            RedisClient(url, pool_size=1),
+            ReplaceableConnections(BlockingConnectionPool(**pool_options(url, 1, 3.0))),
+        )
+        await client.send(("GET", "key"))
+        await client.send_background(("GET", "key"))
+        await other.replies([("GET", "key")])
+        server.pause()
+        await asyncio.gather(client.aclose(), other.leave())
+        server.resume()
+        await assert_closed(server)

@@ -216,9 +216,8 @@ class RedisClient:
         await self._commands.close(self._close_connections)
 
     async def _close_connections(self) -> None:
-        for connections in (self._requests, self._large, self._background, self._blocking):
-            await connections.aclose()
-        await self._deployment.aclose()
+        every = self._requests, self._large, self._background, self._blocking
+        await asyncio.gather(*(connections.aclose() for connections in every), self._deployment.aclose())
 
     def _deployment_at(self, url: str) -> Deployment:
         """Return the servers that a URL names.

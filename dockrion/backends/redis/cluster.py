@@ -111,8 +111,7 @@ class ClusterConnections:
         """Close all connections."""
         if self._closing:
             await asyncio.wait(self._closing)
-        for node in self._nodes.values():
-            await node.aclose()
+        await asyncio.gather(*(node.aclose() for node in self._nodes.values()))
 
     def _batches(
         self, commands: Sequence[Command], pending: list[int], asked: dict[int, Address], ordered: int

@@ -5,6 +5,7 @@ replies NOSCRIPT; then all of them are loaded, and the commands are sent again.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from redis import exceptions
@@ -23,6 +24,7 @@ COMMON_OPTIONS = {
     "client_name": "dockrion",
     "driver_info": None,  # else CLIENT SETINFO is sent, which no ACL of Redis 7.0 can allow
 }
+UNCONFIRMED = suppress(exceptions.TimeoutError)  # that connections with TLS are closed
 OnConnect = Callable[[AbstractConnection], Awaitable[None]]
 
 
@@ -136,7 +138,8 @@ class ServerConnections:
         return await self.replies([command])
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        with UNCONFIRMED:
+            await self._client.aclose()
 
     async def _execute(self, commands: Sequence[Command], *, asking: bool = False) -> list[Any]:
         try:
@@ -171,7 +174,8 @@ class ReplaceableConnections(ServerConnections):
     async def leave(self) -> None:
         """Close the connections, and let the commands under way fail; later ones make new connections."""
         self._under_way.end()
-        await self._pool.disconnect(inuse_connections=False)
+        with UNCONFIRMED:
+            await self._pool.disconnect(inuse_connections=False)
 
     async def aclose(self) -> None:
         await self._under_way.close(super().aclose)

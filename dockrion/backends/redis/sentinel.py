@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 
 from dockrion.backends.redis.connections import (
     COMMON_OPTIONS,
+    UNCONFIRMED,
     OnConnect,
     ReplaceableConnections,
     pool_options,
@@ -93,11 +94,12 @@ class MonitoredPrimary:
                 address = await self._sentinel.discover_master(self._location.primary)
         except (exceptions.RedisError, OSError):
             return
-        for pool, connections in self._pools:
-            if pool.master_address not in (None, address):
-                pool.master_address = address
-                await connections.leave()
+        left = [each for each in self._pools if each[0].master_address not in (None, address)]
+        for pool, _ in left:
+            pool.master_address = address
+        await asyncio.gather(*(connections.leave() for _, connections in left))
 
     async def aclose(self) -> None:
         """Close the connections to the Sentinels."""
-        await self._sentinel.aclose()
+        with UNCONFIRMED:
+            await self._sentinel.aclose()
