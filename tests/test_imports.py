@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "dockrion"
 BASE = {"errors", "redaction", "json_encoding", "caller", "threads", "backoff", "background_tasks", "ids"}
-BASE |= {"dependency", "signatures"}
+BASE |= {"dependency", "signals", "signatures"}
 ALLOWED: dict[str, set[str]] = {  # package: the packages it may import, besides itself and BASE
     "logs": set(),
     "printed_output": {"logs"},

@@ -23,6 +23,7 @@ from dockrion.console.display import Display
 from dockrion.console.questions import Questions, details
 from dockrion.console.screen import Screen
 from dockrion.console.standard_input import StandardInput
+from dockrion.signals import waking_the_loop
 
 INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -220,7 +221,8 @@ def _on_signals(handler: Callable[[], None]) -> Iterator[None]:
 
     replaced = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
-        yield
+        with waking_the_loop():
+            yield
     finally:
         for number, before in replaced.items():
             signal.signal(number, before)

@@ -22,6 +22,7 @@ from dockrion.server.acceptor import Acceptor
 from dockrion.server.announcer import Announcer
 from dockrion.server.sockets import Address, address_of, ip_addresses, port_of
 from dockrion.server.worker import BROKEN, READY, Worker
+from dockrion.signals import waking_the_loop
 from dockrion.tls import shrink_buffers
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
@@ -101,7 +102,18 @@ async def _serve(
     grace: float,
     announcer: Announcer,
 ) -> None:
-    stopped = _stopped_by_signal()
+    with waking_the_loop():
+        await _serve_until(_stopped_by_signal(), make_app, address, worker, grace, announcer)
+
+
+async def _serve_until(
+    stopped: asyncio.Future[None],
+    make_app: Callable[[], web.Application],
+    address: Address,
+    worker: Worker | None,
+    grace: float,
+    announcer: Announcer,
+) -> None:
     if address.tls is not None:
         shrink_buffers()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, address.tls.reload)
