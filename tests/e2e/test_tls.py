@@ -6,7 +6,6 @@ import os
 import signal
 import ssl
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from tests.e2e.conftest import Start
 from tests.e2e.fleet import MODULE, PID, Fleet
 from tests.e2e.process import TIMEOUT_SECONDS, Process, run, write_dockfile
 from tests.support import Reader
-from tests.test_dockerfile import exec_form
+from tests.test_dockerfile import health_check
 
 TLS = {"certificate": "tls/certificate.pem", "key": "tls/key.pem"}
 WAITS = """
@@ -155,9 +154,8 @@ async def test_clients_doctor_and_health_check_speak_tls(
     write_dockfile(tmp_path, WAITS, expose=expose)
     done = await asyncio.to_thread(run, "doctor", cwd=tmp_path)
     assert "is that of this agent's service, which runs" in done.stdout
-    _, *check = exec_form("HEALTHCHECK .*CMD")
-    check = [argument.replace("8080", str(port_of(process))) for argument in check]
-    assert (await asyncio.to_thread(subprocess.run, [sys.executable, *check], check=False)).returncode == 0
+    check = health_check(port_of(process))
+    assert (await asyncio.to_thread(subprocess.run, check, check=False)).returncode == 0
     assert [line for line in process.out.splitlines() if "handshake" in line and "HTTP_REQUEST" in line] == []
 
 
