@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -36,11 +36,12 @@ def running(dockfile: Path, port: int, folder: Path, role: str = "all", **variab
 
 @contextmanager
 def agent_process() -> Iterator[str]:
-    """Run the sample agent process, and return its URL."""
+    """Run the sample agent process, and return its URL once it accepts connections."""
     port = free_port()
     command = [sys.executable, str(ROOT / "config/agents/process.py"), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
+            asyncio.run(_until_accepting(port))
             yield f"http://127.0.0.1:{port}/"
         finally:
             process.terminate()
@@ -55,6 +56,17 @@ async def _until_ready(url: str) -> None:
                         return
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(0.02)
+
+
+async def _until_accepting(port: int) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while True:
+            with suppress(ConnectionRefusedError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                await writer.wait_closed()
+                return
+            await asyncio.sleep(0.02)
 
 
 def shell(text: str, folder: Path, **variables: str) -> str:
