@@ -1,8 +1,9 @@
 """A service that receives webhooks, and verifies them as its author would: with `standardwebhooks`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from standardwebhooks import Webhook
 from tests.support import WEBHOOK_SECRET, wait_until
 
 SECRET = WEBHOOK_SECRET
+PATH = "/hook?token=t"
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -25,18 +27,19 @@ class Receiver:
         respond: Makes the response.
     """
 
-    def __init__(self, host: str, port: int | None) -> None:
+    def __init__(self, host: str, port: int | None, reserved: socket.socket | None) -> None:
         self.received: list[dict[str, Any]] = []
         self.ids: list[str] = []
         self.headers: list[Mapping[str, str]] = []
         self.respond: Respond = self.accept
         self.open = 0
         self.most_open = 0
-        self.server = TestServer(self._app(), host=host, port=port)
+        more = {} if reserved is None else {"socket_factory": lambda *_: reserved}
+        self.server = TestServer(self._app(), host=host, port=port, **more)
 
     @property
     def url(self) -> str:
-        return str(self.server.make_url("/hook?token=t"))
+        return str(self.server.make_url(PATH))
 
     @property
     def sequences(self) -> list[int]:
@@ -87,10 +90,21 @@ async def hang(_: web.Request) -> web.StreamResponse:
 
 
 @asynccontextmanager
-async def receiving(host: str = "127.0.0.1", port: int | None = None) -> AsyncIterator[Receiver]:
-    receiver = Receiver(host, port)
+async def receiving(
+    host: str = "127.0.0.1", port: int | None = None, reserved: socket.socket | None = None
+) -> AsyncIterator[Receiver]:
+    """Run a receiver, perhaps at an address that is reserved for it."""
+    receiver = Receiver(host, port, reserved)
     await receiver.server.start_server(shutdown_timeout=0.1)
     try:
         yield receiver
     finally:
         await receiver.server.close()
+
+
+@contextmanager
+def away() -> Iterator[tuple[socket.socket, str]]:
+    """Reserve the address of a receiver that is away; yield its socket and its URL."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved, f"http://127.0.0.1:{reserved.getsockname()[1]}{PATH}"

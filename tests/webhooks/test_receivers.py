@@ -6,6 +6,7 @@ import pytest
 
 from dockrion.webhooks import receivers
 from dockrion.webhooks.receivers import Busy, Receiver, Receivers
+from tests.auth.clock import Clock
 
 
 async def ask(receiver: Receiver, *, successfully: bool) -> None:
@@ -36,19 +37,22 @@ async def test_a_receiver_has_so_many_requests_at_once(monkeypatch: pytest.Monke
 
 
 async def test_a_receiver_that_is_away_has_one_request_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receivers, "_FIRST_PAUSE_SECONDS", 0.05)
+    clock = Clock()
+    monkeypatch.setattr(receivers, "time", clock)
+    monkeypatch.setattr(receivers, "_FIRST_PAUSE_SECONDS", 50.0)
+    monkeypatch.setattr(receivers, "_LONGEST_PAUSE_SECONDS", 1000.0)
     receiver = Receiver()
     await fail(receiver, receivers._FAILURES)
     await ask(receiver, successfully=False)  # finds out whether it is back
     with pytest.raises(Busy) as busy:
         await ask(receiver, successfully=True)
-    assert 0 < busy.value.seconds <= 0.06
-    await asyncio.sleep(busy.value.seconds)
+    assert 0 < busy.value.seconds <= 60
+    clock.passed += busy.value.seconds
     await ask(receiver, successfully=False)
     with pytest.raises(Busy) as longer:
         await ask(receiver, successfully=True)
-    assert longer.value.seconds > 0.06
-    await asyncio.sleep(longer.value.seconds)
+    assert longer.value.seconds > 60
+    clock.passed += longer.value.seconds
     await ask(receiver, successfully=True)
     await fail(receiver, receivers._FAILURES)  # it is back, so nothing is held against it
 
