@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.backends.conformance import delete_keys
-from tests.e2e.process import Process, get, write_dockfile
+from tests.e2e.process import TIMEOUT_SECONDS, Process, get, write_dockfile
 from tests.exposition import metric
 from tests.servers import KINDS, shared
 from tests.support import Reader
@@ -105,9 +105,10 @@ class SplitService:
             async with aiohttp.ClientSession() as session, session.get(f"{worker.url}/metrics") as response:
                 return metric(await response.text(), "dockrion_active_runs") == 0
 
-        for worker in self.workers:
-            while not await idle(worker):
-                await asyncio.sleep(0.02)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            for worker in self.workers:
+                while not await idle(worker):
+                    await asyncio.sleep(0.02)
 
     @asynccontextmanager
     async def stream(self, payload: Any, api: Process | None = None) -> AsyncIterator[Reader]:

@@ -93,7 +93,7 @@ async def test_pushes_to_any_worker_are_accepted_exactly_once(workers: Fleet) ->
 @pytest.mark.long
 async def test_dead_owner_is_unavailable_until_its_run_ends(workers: Fleet) -> None:
     run_id = (await workers.post("/runs?external=true", AUTHORIZED))["run_id"]
-    (line,) = [each for each in workers.lines("run running") if each["run_id"] == run_id]
+    (line,) = await workers.until_logged("run running")
     os.kill(line["worker"], signal.SIGKILL)
     status, body = await push(workers, run_id, {"type": "heartbeat"})
     assert (status, body["success"]) in ((503, False), (400, False))

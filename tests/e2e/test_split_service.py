@@ -50,6 +50,13 @@ async def total(service: SplitService, name: str, **labels: str) -> float:
     return sum([await shown(worker, name, **labels) for worker in service.workers])
 
 
+async def until_active(service: SplitService, count: int) -> None:
+    """Wait until the workers work on `count` runs."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while await total(service, "dockrion_active_runs") < count:
+            await asyncio.sleep(0.01)
+
+
 async def worker_of(reader: Reader) -> str:
     """Return the process id that the agent emits first."""
     return str(data((await reader.until("token"))[-1])["content"])
@@ -118,8 +125,7 @@ async def test_leaving_an_invocation_stops_its_agent(service: SplitService, tmp_
     payload = {"do": "wait", "file": str(tmp_path / "go")}
     cancelled = await total(service, "dockrion_runs_total", outcome="cancelled")
     asked = asyncio.create_task(post(service.api, "/invoke", payload))
-    while not await total(service, "dockrion_active_runs"):
-        await asyncio.sleep(0.01)
+    await until_active(service, 1)
     asked.cancel()
     await service.free_slots()
     assert await total(service, "dockrion_runs_total", outcome="cancelled") == cancelled + 1
@@ -188,8 +194,7 @@ async def test_api_process_that_shuts_down_lets_its_callers_finish(
     api, payload = await service.start_api(), {"do": "wait", "file": str(go), "say": "waited"}
     asked = asyncio.create_task(post(api, "/invoke", payload))
     async with service.stream(payload, api) as reader:
-        while await total(service, "dockrion_active_runs") < 2:
-            await asyncio.sleep(0.01)
+        await until_active(service, 2)
         api.signal()
         await api.until_logged("shutting down")
         assert (await get(api, "/ready"))[0] == 503

@@ -129,9 +129,12 @@ def test_ctrl_c_cancels_the_run(tmp_path: Path) -> None:
     ) as testing:
         assert testing.stdout is not None
         assert testing.stderr is not None
-        assert testing.stdout.read(2) == "Hi"
-        testing.send_signal(signal.SIGINT)
-        assert testing.wait(process.TIMEOUT_SECONDS) == 1
+        try:
+            assert testing.stdout.read(2) == "Hi"
+            testing.send_signal(signal.SIGINT)
+            assert testing.wait(process.TIMEOUT_SECONDS) == 1
+        finally:
+            testing.kill()
         assert testing.stderr.read().endswith("cancelled: interrupted by the caller\n")
 
 
