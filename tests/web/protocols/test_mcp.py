@@ -30,6 +30,7 @@ async def works(payload: dict[str, Any], context: StreamContext) -> dict[str, An
     return {"double": 2 * payload["n"]}
 
 
+@pytest.mark.usefixtures("notified_of_activity_once")
 @MODES
 async def test_conversation_with_structured_output_and_progress(serve: Serve, mode: str) -> None:
     io_schema = {"input": INPUT, "output": OUTPUT}

@@ -76,6 +76,7 @@ async def calling(served: Served, headers: Headers | None = None, **arguments: A
         yield Calling(response)
 
 
+@pytest.mark.usefixtures("notified_of_activity_once")
 @pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25"])
 async def test_person_is_asked_in_the_middle_of_a_call(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, version: str

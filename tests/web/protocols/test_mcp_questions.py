@@ -56,6 +56,7 @@ def text_of(found: dict[str, Any]) -> str:
     return str(content["text"])
 
 
+@pytest.mark.usefixtures("notified_of_activity_once")
 async def test_person_is_asked_in_the_middle_of_a_call(serve: Serve) -> None:
     seen: list[Any] = []
 
