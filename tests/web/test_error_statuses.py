@@ -1,6 +1,7 @@
 """Errors that depend on the state of the service and its runs."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -237,14 +238,15 @@ async def test_shutdown_after_the_grace_period_ends_streams_with_an_error(serve:
 
 
 async def test_timed_out_invoke_stops_the_agent(serve: Serve) -> None:
-    served = await serve(agent := Waits(), arguments={"timeout_sec": 1})
+    served = await serve(agent := Waits(), arguments={"timeout_sec": 0.2})
     async with served.client.post("/invoke", json={}) as response:
         await error_of(response, 504, "TIMEOUT_ERROR")
     await wait_until(lambda: agent.stopped)
 
 
 async def test_queueing_counts_towards_the_timeout_of_invoke(serve: Serve) -> None:
-    served = await serve(agent := Waits(), arguments={"timeout_sec": 1}, streaming={"max_concurrent_runs": 1})
+    limits: dict[str, Any] = {"arguments": {"timeout_sec": 0.2}, "streaming": {"max_concurrent_runs": 1}}
+    served = await serve(agent := Waits(), **limits)
     run_id = await served.start({"n": 1})
     async with served.client.post("/invoke", json={"n": 2}) as response:
         await error_of(response, 504, "TIMEOUT_ERROR")

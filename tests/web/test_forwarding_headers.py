@@ -219,11 +219,16 @@ def test_hostile_headers_never_change_what_the_proxy_has_added(headers: list[tup
 )
 def test_longest_headers_take_no_time(piece: str) -> None:
     for name in ("Forwarded", "X-Forwarded-For"):
-        begun = time.process_time()
-        for each in ([(name, (piece * 8000)[:8000])] * 60, [(name, (piece * 4096)[:4096])]):
-            with suppress(InvalidRequest):
-                identified(each)
-        assert time.process_time() - begun < 0.1
+        assert min(seconds_to_identify(name, piece) for _ in range(3)) < 0.1
+
+
+def seconds_to_identify(name: str, piece: str) -> float:
+    """Return the CPU time for headers that repeat a text; a stop of the virtual machine counts, too."""
+    begun = time.thread_time()
+    for each in ([(name, (piece * 8000)[:8000])] * 60, [(name, (piece * 4096)[:4096])]):
+        with suppress(InvalidRequest):
+            identified(each)
+    return time.thread_time() - begun
 
 
 def of_page(origin: str, peer: str = LOCAL, **forwarded: str) -> Any:

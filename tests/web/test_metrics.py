@@ -293,9 +293,11 @@ async def test_exemplars_of_a_request_and_of_its_run(serve: Serve) -> None:
     )
 
 
-async def test_blocked_event_loop_is_measured(serve: Serve) -> None:
+async def test_blocked_event_loop_is_measured(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dockrion.metrics.event_loop._INTERVAL_SECONDS", 0.1)
+
     async def blocks(_payload: Any) -> None:
-        time.sleep(1.3)
+        time.sleep(0.4)
 
     served = await serve(blocks)
     await served.finished(await served.start())

@@ -160,7 +160,7 @@ async def test_call_without_a_stream_is_json(serve: Serve) -> None:
 
 
 async def test_silent_call_is_kept_alive(serve: Serve) -> None:
-    streaming = {"events": {"heartbeat_interval": 1}}
+    streaming = {"events": {"heartbeat_interval": 0.1}}
     served = await serve(agent := Waits(), expose=MCP, streaming=streaming)
     async with served.client.post("/mcp", json=request()) as response:
         assert await response.content.readuntil(b"\n") == b": keep-alive\n"
