@@ -9,7 +9,7 @@ import pytest
 from dockrion.web import idempotency
 from tests import support
 from tests.conftest import Serve
-from tests.support import Reader, Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Reader, Served, wait_until
 from tests.web.credentials import Headers, api_keys
 from tests.web.helpers import Waits, error_of
 from tests.web.repeating import EVERY_BACKEND, KEY, PATHS, REPLAYED, Counts, ask
@@ -35,7 +35,10 @@ async def test_second_request_is_answered_as_the_first(serve: Serve, path: str) 
 
 @EVERY_BACKEND
 @pytest.mark.parametrize("path", PATHS)
-async def test_fifty_requests_at_once_start_one_run(serve: Serve, path: str) -> None:
+async def test_fifty_requests_at_once_start_one_run(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(idempotency, "_CREATING_SECONDS", TIMEOUT_SECONDS)  # to wait for the first request
     here, there = await replicas(
         serve, agent := Counts(), streaming={"max_concurrent_runs": 2, "max_queued_runs": 0}
     )
