@@ -39,7 +39,7 @@ def written(folder: Path, names: list[str]) -> Path:
 def test_a_service_loads_the_protocols_that_it_serves(tmp_path: Path) -> None:
     paths = [written(tmp_path, list(NAMES[:count])) for count in range(len(NAMES) + 1)]  # one more each time
     command = [sys.executable, "-c", SCRIPT, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS * 6, check=False)
     assert done.returncode == 0, done.stderr
     nothing, *loaded = map(json.loads, done.stdout.splitlines())
     assert nothing == []
