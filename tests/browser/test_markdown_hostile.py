@@ -31,7 +31,7 @@ CLICK = """(summary) => new Promise((resolve) => {
     summary.click();
 })"""
 # Returns the texts of which a piece takes longer than the limit to draw, or that make too many elements.
-# What takes long once is drawn again, since other processes may have been the reason.
+# What takes long is drawn again and again, since other processes may have been the reason.
 SLOW = """async ([texts, limit]) => {
     const { Markdown } = await import("/assets/conversation/markdown.js");
     const draw = (text) => {
@@ -49,7 +49,7 @@ SLOW = """async ([texts, limit]) => {
         return [longest, markdown.element.getElementsByTagName("*").length];
     };
     const isSlow = ([longest, elements]) => longest > limit || elements > 30_000;
-    return texts.filter((text) => isSlow(draw(text)) && isSlow(draw(text)) && isSlow(draw(text)))
+    return texts.filter((text) => Array.from({ length: 10 }).every(() => isSlow(draw(text))))
         .map((text) => [text.slice(0, 40), ...draw(text)]);
 }"""
 HOSTILE = [
