@@ -58,19 +58,21 @@ class SplitService:
         self.agent = agent
         self._folder = folder
         self._numbers = itertools.count()
-        self._dockfile = write_dockfile(
-            folder,
-            AGENT,
-            agent={"name": agent, "handler": "agent:handle"},
-            io_schema={"input": {"properties": {"do": {"type": "string"}}}},
-            arguments={"timeout_sec": 1},
-            streaming={
+        sections = {
+            "agent": {"name": agent, "handler": "agent:handle"},
+            "io_schema": {"input": {"properties": {"do": {"type": "string"}}}},
+            "streaming": {
                 "backend": "redis",
                 "max_concurrent_runs": SLOTS,
                 "on_worker_lost": "retry",
                 "max_attempts": 5,
                 "redis": {"url": shared(KINDS[0]).url},
             },
+        }
+        self._dockfile = write_dockfile(folder, AGENT, **sections)
+        (folder / "impatient").mkdir()
+        self._impatient = write_dockfile(
+            folder / "impatient", AGENT, arguments={"timeout_sec": 1}, **sections
         )
         self.processes: list[Process] = []
         self.workers: list[Process] = []
@@ -81,9 +83,9 @@ class SplitService:
         self.workers = [self._begin("worker") for _ in range(2)]
         await asyncio.gather(*map(_until_ready, self.processes))
 
-    async def start_api(self) -> Process:
-        """Start another API process."""
-        api = self._begin("api")
+    async def start_api(self, *, impatient: bool = False) -> Process:
+        """Start another API process, which may wait for a second only for what it invokes."""
+        api = self._begin("api", self._impatient if impatient else self._dockfile)
         await _until_ready(api)
         return api
 
@@ -136,11 +138,11 @@ class SplitService:
             process.end()
         delete_keys(KINDS[0], self.agent)
 
-    def _begin(self, role: str) -> Process:
+    def _begin(self, role: str, dockfile: Path | None = None) -> Process:
         folder = self._folder / f"{role}-{next(self._numbers)}"
         folder.mkdir()
         arguments = ["--role", role, "--grace", GRACE[role]]
-        process = Process(self._dockfile, folder, "tests.e2e.attentive", {}, arguments)
+        process = Process(dockfile or self._dockfile, folder, "tests.e2e.attentive", {}, arguments)
         self.processes.append(process)
         return process
 
