@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,12 +10,14 @@ import pytest
 
 from dockrion import StreamContext
 from tests.conftest import Serve
+from tests.loop_clock import advance, advance_until
 from tests.support import TIMEOUT_SECONDS, Served, sequences, wait_until
 from tests.web.wire import Silent, connections, frames, request, shrink_buffers, silent
 
 EVENTS = 2000
 TEXT = "x" * 2000
 MAX_BUFFERED = 512 * 1024  # far below the 4 MB of all events
+BYTES_PER_SECOND = 40_000  # of a slow reader; what is buffered takes it far less than the 30 s that it has
 KEEP_ALL = {"redis": {"max_events_per_run": 10_000}}
 
 
@@ -94,9 +95,8 @@ async def test_stalled_reader_costs_bounded_memory(serve: Serve, pattern: str) -
 @pytest.mark.parametrize("pattern", ["A", "B"])
 async def test_stalled_reader_is_closed_without_an_end(serve: Serve, pattern: str) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
-    served.service.write_seconds = 0.3
     async with stalled_reader(served, pattern) as client:
-        await wait_until(ended(served))
+        await advance_until(ended(served))
         raw, _ = await client.rest()
     assert b"event: complete" not in raw
     assert not raw.endswith(b"0\r\n\r\n")
@@ -106,9 +106,8 @@ async def test_stalled_reader_is_closed_without_an_end(serve: Serve, pattern: st
 
 async def test_disconnected_reader_can_resume(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
-    served.service.write_seconds = 0.3
     async with stalled_reader(served, "B") as client:
-        await wait_until(ended(served))
+        await advance_until(ended(served))
         raw, _ = await client.rest()
     last = raw.rfind(b"\nid: ")
     seen = int(raw[last:].split(b"\n")[1].removeprefix(b"id: ")) - 1
@@ -139,19 +138,25 @@ async def test_stalled_caller_stops_the_agent_however_little_is_buffered(
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the kernel has no such limit")
 async def test_response_that_nobody_reads_is_dropped(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dockrion.web.service._WRITE_SECONDS", 0.5)
-    served = await serve(lambda _payload: TEXT * EVENTS)
+    calls: list[Any] = []
+
+    def agent(payload: Any) -> str:
+        calls.append(payload)
+        return TEXT * EVENTS
+
+    served = await serve(agent)
     shrink_buffers(served)
-    async with silent(served, request("POST", "/invoke", body=b"{}")):
-        await wait_until(lambda: buffered(served) > 0)
-        await wait_until(lambda: not buffered(served))
+    async with silent(served, request("POST", "/invoke", body=b"{}")) as client:
+        await wait_until(lambda: calls and not connections(served))
+        raw, _ = await client.rest()
+    assert len(raw) < len(TEXT) * EVENTS
 
 
 async def test_stalled_caller_stops_the_agent_by_default(serve: Serve) -> None:
     served = await serve(agent := Flood())
-    served.service.write_seconds = 0.3
     shrink_buffers(served)
     async with silent(served, request("POST", "/invoke/stream", body=b"{}")):
-        await agent.stopped.wait()
+        await advance_until(agent.stopped.is_set)
     assert (await served.finished(only_run(served)))["status"] == "cancelled"
 
 
@@ -177,16 +182,15 @@ async def test_stalled_reader_does_not_delay_the_agent(serve: Serve) -> None:
 async def test_slow_reader_is_not_disconnected(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
     agent.go.set()
-    served.service.write_seconds = 1.0  # a busy machine may pause for a part of it
     async with stalled_reader(served, "B") as client:
-        raw, slow_until = b"", time.monotonic() + 2.0
+        raw, seconds = bytearray(), 0.0
         while not raw.endswith(b"0\r\n\r\n"):
             data = await client.read(16 * 1024)
             assert data, "closed"
             raw += data
-            if time.monotonic() < slow_until:
-                await asyncio.sleep(0.01)
-        assert time.monotonic() > slow_until, "it has read too fast to show anything"
+            seconds += len(data) / BYTES_PER_SECOND
+            await advance(len(data) / BYTES_PER_SECOND)
+    assert seconds > 3 * served.service.write_seconds, "it has read too fast to show anything"
     assert raw.count(b"event: complete\n") == 1
 
 
@@ -199,7 +203,7 @@ async def test_drain_does_not_wait_for_a_stalled_reader(
     agent.go.set()
     async with stalled_reader(served, "B"):
         await served.finished("r")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await served.service.drain(1)
             await wait_until(ended(served))
 
@@ -210,9 +214,8 @@ def ended(served: Served) -> Callable[[], bool]:
 
 async def test_frames_before_the_cut_are_complete(serve: Serve) -> None:
     served = await serve(agent := Flood(), streaming=KEEP_ALL)
-    served.service.write_seconds = 0.3
     async with stalled_reader(served, "B") as client:
-        await wait_until(ended(served))
+        await advance_until(ended(served))
         raw, _ = await client.rest()
     agent.go.set()
     body = raw[: raw.rfind(b"\n\n") + 2]

@@ -14,6 +14,7 @@ from dockrion.errors import RunNotFound
 from dockrion.web.protocols.stream import ProtocolStream
 from tests.conftest import Serve
 from tests.every_event import method_of
+from tests.loop_clock import LoopClock
 from tests.support import wait_until
 from tests.web.credentials import public_key
 from tests.web.helpers import Waits, error_of
@@ -76,8 +77,9 @@ async def test_readers_at_one_position_share_frames_and_state(serve: Serve) -> N
     for number in range(3, 13):
         agent.emit("token", content="x")
         await wait_until(lambda number=number: number in ENCODER.calls)  # type: ignore[misc]
-    states = {id(each._state) for each in gc.get_objects() if isinstance(each, ProtocolStream)}
-    assert len(states) == 1
+    streams = [each for each in gc.get_objects() if type(each) is ProtocolStream and each._run_id == run_id]
+    assert len(streams) == 20
+    assert len({id(each._state) for each in streams}) == 1
     agent.end()
     bodies = await asyncio.gather(*readers)
     assert len(set(bodies)) == 1
@@ -135,7 +137,9 @@ async def test_connection_is_kept_alive_while_no_event_is_shown(serve: Serve) ->
         working.cancel()
         assert await connection.chunk() == b": keep-alive\n"  # without any event, too
         agent.end()
-        assert await connection.body() == b'id: 3\ndata: "close"\n\nid: 4\ndata: {"end":"complete"}\n\n'
+        rest = await connection.body()
+        rest = rest.replace(b": keep-alive\n", b"")  # as many as there is time for on a busy machine
+        assert rest == b'id: 3\ndata: "close"\n\nid: 4\ndata: {"end":"complete"}\n\n'
 
 
 async def test_event_without_frames_writes_nothing(serve: Serve) -> None:
@@ -165,9 +169,8 @@ async def test_http_1_0_gets_the_frames_without_chunks(serve: Serve) -> None:
         assert await connection.rest() == LAST + END
 
 
-async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve) -> None:
+async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve, loop_clock: LoopClock) -> None:
     served = await serve(agent := Flood(), expose=TINY, streaming=KEEP_ALL)
-    served.service.write_seconds = 0.5
     shrink_buffers(served)
     await served.start(run_id="r")
     async with silent(served, request("GET", "/tiny/r")) as client:
@@ -175,7 +178,8 @@ async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve) -> None
         reading = asyncio.create_task(read(served, "r"))
         agent.go.set()
         assert (await reading).count(b"\n\n") == EVENTS + 3
-        await wait_until(ended(served))
+        assert not ended(served)()
+        await loop_clock.advance_until(ended(served))
         raw, _ = await client.rest()
     assert b"close" not in raw
     assert not raw.endswith(b"0\r\n\r\n")
