@@ -2,11 +2,14 @@
 
 import io
 import logging
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+import pytest
 
 from dockrion import StreamContext
 from dockrion.logs import JsonFormatter
@@ -14,7 +17,7 @@ from dockrion.policies.patterns import MASK
 from dockrion.redaction import Redactor
 from dockrion.runs.session import current_session
 from tests.backends.conformance import read_all
-from tests.support import Served
+from tests.support import TIMEOUT_SECONDS, Served
 
 SECRET = "secret-1234"
 PATTERN = r"secret-\d{4}"
@@ -58,6 +61,29 @@ def logged() -> Iterator[io.StringIO]:
     finally:
         root.setLevel(level)
         root.removeHandler(handler)
+
+
+@contextmanager
+def taking_long(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, work: Callable[[], object] | None = None
+) -> Iterator[threading.Event]:
+    """Let a function that masks texts in threads take until the event is set, waiting or working."""
+    done = threading.Event()
+    function = getattr(owner, name)
+
+    def slow(*arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            deadline = time.monotonic() + TIMEOUT_SECONDS
+            while work is not None and not done.is_set() and time.monotonic() < deadline:
+                work()
+            assert done.wait(TIMEOUT_SECONDS)
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, slow)
+    try:
+        yield done
+    finally:
+        done.set()
 
 
 def nested(value: Any) -> dict[str, Any]:

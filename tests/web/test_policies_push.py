@@ -8,9 +8,10 @@ import pytest
 
 from dockrion.policies.patterns import MASK
 from dockrion.runs.ingest import Batch, Receipt
+from dockrion.runs.process_events import ProcessEvents
 from tests.conftest import Serve
 from tests.support import INGEST, wait_until
-from tests.web.policy_agents import SECRET, safety, stored_events, stored_text, text
+from tests.web.policy_agents import SECRET, safety, stored_events, stored_text, taking_long, text
 
 
 @pytest.mark.usefixtures("every_backend")
@@ -66,7 +67,7 @@ async def test_deepest_pushed_event_can_be_masked(serve: Serve) -> None:
 
 
 async def test_large_batch_is_published_whole_and_before_the_next_even_if_its_push_is_cancelled(
-    serve: Serve,
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     streaming = {"ingest": INGEST}
     served = await serve(policies=safety(redact_patterns=[r"[\w.+-]+@[\w-]+"]), streaming=streaming)
@@ -83,11 +84,12 @@ async def test_large_batch_is_published_whole_and_before_the_next_even_if_its_pu
         return asyncio.ensure_future(ingest.push(run_id, Batch(list(events), number), size))
 
     begin = {"type": "checkpoint", "name": "n", "data": large}
-    first = push(1, begin, {"type": "token", "content": large})
-    await wait_until(lambda: run.producer_seq == 1)
-    last = push(2, {"type": "token", "content": "last "}, {"type": "complete", "output": 1})
-    again = push(1, begin)
-    first.cancel()
+    with taking_long(monkeypatch, ProcessEvents, "_publish_all"):
+        first = push(1, begin, {"type": "token", "content": large})
+        await wait_until(lambda: run.producer_seq == 1)
+        last = push(2, {"type": "token", "content": "last "}, {"type": "complete", "output": 1})
+        again = push(1, begin)
+        first.cancel()
     assert await last == Receipt(2)
     assert await again == Receipt(0, duplicate=True)
     assert first.cancelled()
