@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from dockrion import StreamContext
+from dockrion.backends import follow
 from dockrion.backends.redis.leases import BEAT_SECONDS
 from dockrion.backends.redis.reaper import BEATS_TO_DEATH
 from dockrion.runs import execution
 from dockrion.server import process
 from dockrion.web import service
 from tests.conftest import Serve
-from tests.support import Served, sequences
+from tests.support import TIMEOUT_SECONDS, Served, sequences
 from tests.web.helpers import Waits
 from tests.web.wire import RETRY, frames
 
@@ -137,7 +138,8 @@ async def wait(_payload: Any) -> None:
     ("agent", "terminal"), [(complete, "complete"), (fail, "error"), (wait, "error"), (wait, "cancelled")]
 )
 async def test_terminal_event_is_the_only_one_and_the_last(serve: Serve, agent: Any, terminal: str) -> None:
-    served = await serve(agent, streaming={"events": {"max_run_duration": 1}})
+    timed_out = agent is wait and terminal == "error"
+    served = await serve(agent, streaming={"events": {"max_run_duration": 1 if timed_out else 3600}})
     run_id = await served.start()
     async with served.events(run_id) as reader:
         if terminal == "cancelled":
@@ -164,11 +166,15 @@ async def test_status_is_terminal_right_after_the_terminal_event(serve: Serve, p
         assert status == "completed"
 
 
-async def test_stream_of_a_finished_run_replays_it_and_ends(serve: Serve) -> None:
+async def test_stream_of_a_finished_run_replays_it_and_ends(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_RETRY_SECONDS", "_RECREATED_SECONDS"):
+        monkeypatch.setattr(follow, name, 3600.0)  # it waits for nothing
     served = await serve(complete)
     run_id = await served.start()
     await served.finished(run_id)
-    async with asyncio.timeout(1), served.events(run_id) as reader:
+    async with asyncio.timeout(TIMEOUT_SECONDS), served.events(run_id) as reader:
         assert [message.event for message in await reader.all()] == ["started", "complete"]
 
 

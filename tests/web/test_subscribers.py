@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from dockrion import StreamContext
+from dockrion.backends import follow
 from tests.conftest import Serve
-from tests.support import Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.wire import dechunked, frames, wire
 
 ENDS = {"completed": "complete", "failed": "error", "cancelled": "cancelled", "timed out": "error"}
@@ -46,6 +47,13 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def waits_are_endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show that no subscription here waits for anything."""
+    for name in ("_RETRY_SECONDS", "_RECREATED_SECONDS"):
+        monkeypatch.setattr(follow, name, 3600.0)
+
+
 async def end_as_requested(payload: str, context: StreamContext) -> None:
     await context.emit_token("text")
     if payload == "failed":
@@ -73,14 +81,14 @@ async def make_run(served: Served, kind: str) -> None:
 
 
 async def subscribe(served: Served, how: str, cursor: str | None) -> tuple[int, bytes]:
-    """Return the status and body of a subscription that ends within a second."""
+    """Return the status and body of a subscription that ends at once."""
     path = "/runs/r/events"
     headers: dict[str, str] = {"Connection": "close"}
     if cursor is not None and how == "query":
         path += f"?from_sequence={cursor}"
     elif cursor is not None:
         headers["Last-Event-ID"] = cursor
-    async with asyncio.timeout(1), wire(served) as connection:
+    async with asyncio.timeout(TIMEOUT_SECONDS), wire(served) as connection:
         await connection.ask("GET", path, headers)
         raw = await connection.rest()
     status = int(raw.split()[1])
@@ -137,7 +145,7 @@ async def test_subscriber_beyond_the_end_of_a_live_run_starts_over(serve: Serve)
     async with served.events("r", last_event_id=BEYOND) as reader:
         async with served.client.delete("/runs/r") as response:
             assert response.status == 200
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             messages = await reader.all()
     assert [message.event for message in messages] == ["gap", "started", "token", "cancelled"]
 

@@ -19,7 +19,7 @@ from dockrion.events import Entry
 from dockrion.wire import ndjson, sse, websocket
 from tests import support
 from tests.conftest import Serve
-from tests.support import Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.web.helpers import Waits
 from tests.web.transports.readers import (
     STREAMS,
@@ -233,12 +233,23 @@ async def test_readers_beyond_the_limit_are_refused(serve: Serve, transport: str
     assert refused.value.code == (4429 if transport == "websocket" else 429)
 
 
+def end_time(served: Served, seconds: float) -> None:
+    """Let the time of the only stream be over now, after checking that it has so many seconds."""
+    (deadline,) = served.service.streams._deadlines
+    now, end = asyncio.get_running_loop().time(), deadline.when()
+    assert end is not None
+    assert seconds - TIMEOUT_SECONDS < end - now <= seconds
+    deadline.reschedule(now)
+
+
 @every_stream
 async def test_timeout_ends_with_a_control_frame_and_can_be_resumed(serve: Serve, transport: str) -> None:
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     await served.start(run_id="r")
-    async with TRANSPORTS[transport](served, "r", timeout=1) as stream:
-        got = await until(stream, "timeout")
+    async with TRANSPORTS[transport](served, "r", timeout=77) as stream:
+        got = await until(stream, "token")
+        end_time(served, 77)
+        got += await until(stream, "timeout")
         if transport == "websocket":
             with pytest.raises(Refused, match="4408"):
                 await all_of(stream)
@@ -280,23 +291,31 @@ async def test_waiting_readers_are_released_at_shutdown(serve: Serve, transport:
 async def test_reader_is_notified_when_its_token_expires(
     serve: Serve, transport: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ends_at, expiry = time.time() + 0.8, events_tokens.expiry  # sooner than after whole seconds
+    expiry, left = events_tokens.expiry, 9.0  # less than polling readers wait
     monkeypatch.setattr(
-        events_tokens, "expiry", lambda *token: ends_at if expiry(*token) and time.time() < ends_at else None
+        events_tokens, "expiry", lambda *token: time.time() + left if left and expiry(*token) else None
     )
     (tmp_path / ".env").write_text("DOCKRION_API_KEY=0123456789abcdef0123\n")
     served = await serve(agent := Waits(), expose=WEBSOCKET, auth={"mode": "api_key"})
     key = {"X-API-Key": "0123456789abcdef0123"}
     async with served.client.post("/runs?run_id=r", json={}, headers=key) as response:
         token = (await response.json())["events_token"]
-    code = None
-    got: list[Received] = []
     async with TRANSPORTS[transport](served, "r", token=token) as stream:
-        try:
-            async for each in stream:
-                got.append(each)  # noqa: PERF401  what arrived before the refusal counts
-        except Refused as refused:
-            code = refused.code
+        got = [await anext(stream), await anext(stream)]
+
+        async def read_rest() -> int | None:
+            try:
+                async for each in stream:
+                    got.append(each)  # noqa: PERF401  what arrived before the refusal counts
+            except Refused as refused:
+                return refused.code
+            return None
+
+        reading = asyncio.create_task(read_rest())
+        await wait_until(lambda: served.service.streams._deadlines)
+        end_time(served, left)
+        left = 0
+        code = await reading
     assert sequences(got) == [1, 2]
     assert [each.type for each in got][2:] == ([] if transport == "polling" else ["auth_expired"])
     assert code == {"websocket": 1008, "polling": 401}.get(transport)
