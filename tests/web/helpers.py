@@ -46,9 +46,9 @@ class BlockedAgent:
         self.ended = threading.Event()
 
     def __call__(self, payload: Any, context: StreamContext) -> dict[str, Any]:
-        context.sync_emit_token("first")
-        self.working.set()
         try:
+            context.sync_emit_token("first")
+            self.working.set()
             assert self.go.wait(TIMEOUT_SECONDS * 3)
             context.sync_emit_token("last")
         except asyncio.CancelledError:
