@@ -1,6 +1,7 @@
 """The log: one line per request and per status change of a run, none per event."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -39,10 +40,11 @@ async def talks(_payload: Any, context: StreamContext) -> None:
 
 async def test_request_is_logged_in_one_line(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = await serve()
+    began = time.perf_counter()
     async with served.client.post("/invoke?a=secret", json={}, headers={"User-Agent": "tests"}) as response:
         assert response.status == 200
     (line,) = requests(caplog)
-    assert 0 <= line.pop("seconds") < 5
+    assert 0 <= line.pop("seconds") < time.perf_counter() - began
     assert UUID(line.pop("run_id")).version == 7
     assert line == {
         "method": "POST",

@@ -101,23 +101,23 @@ async def test_wait_for_a_slot_counts_towards_the_limit(serve: Serve) -> None:
 
 
 def test_agent_gets_what_the_wait_for_its_slot_has_left() -> None:
-    run = Run(run_id="r", status="accepted", created_at=datetime.now(UTC) - timedelta(seconds=7))
-    left = time_left(Call(None, invocation=Invocation(10, 60)), run, 100)
+    run = Run(run_id="r", status="accepted", created_at=datetime.now(UTC) - timedelta(seconds=700))
+    left = time_left(Call(None, invocation=Invocation(1000, 60)), run, 2000)
     assert left is not None
-    assert 2 < left <= 3
-    assert time_left(Call(None, invocation=Invocation(5, 60)), run, 100) == 0
-    assert time_left(Call(None, invocation=Invocation(None, 60)), run, 100) is None
+    assert 200 < left <= 300
+    assert time_left(Call(None, invocation=Invocation(500, 60)), run, 2000) == 0
+    assert time_left(Call(None, invocation=Invocation(None, 60)), run, 2000) is None
 
 
 def test_time_of_attempts_before_this_one_counts() -> None:
-    begun = datetime.now(UTC) - timedelta(seconds=7)
+    begun = datetime.now(UTC) - timedelta(seconds=700)
     run = Run(run_id="r", status="accepted", created_at=begun, started_at=begun)
-    left = time_left(Call(None), run, 10)
+    left = time_left(Call(None), run, 1000)
     assert left is not None
-    assert 2 < left <= 3
-    assert time_left(Call(None), run, 5) == 0
-    assert time_left(Call(None), run, 5, waiting_counts=False) == 5
-    assert time_left(Call(None), msgspec.structs.replace(run, started_at=None), 5) == 5
+    assert 200 < left <= 300
+    assert time_left(Call(None), run, 500) == 0
+    assert time_left(Call(None), run, 500, waiting_counts=False) == 500
+    assert time_left(Call(None), msgspec.structs.replace(run, started_at=None), 500) == 500
 
 
 async def test_full_queue_refuses(serve: Serve) -> None:
