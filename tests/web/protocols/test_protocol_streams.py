@@ -14,7 +14,7 @@ from dockrion.errors import RunNotFound
 from dockrion.web.protocols.stream import ProtocolStream
 from tests.conftest import Serve
 from tests.every_event import method_of
-from tests.loop_clock import LoopClock
+from tests.loop_clock import advance_until
 from tests.support import wait_until
 from tests.web.credentials import public_key
 from tests.web.helpers import Waits, error_of
@@ -169,7 +169,7 @@ async def test_http_1_0_gets_the_frames_without_chunks(serve: Serve) -> None:
         assert await connection.rest() == LAST + END
 
 
-async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve, loop_clock: LoopClock) -> None:
+async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve) -> None:
     served = await serve(agent := Flood(), expose=TINY, streaming=KEEP_ALL)
     shrink_buffers(served)
     await served.start(run_id="r")
@@ -179,7 +179,7 @@ async def test_stalled_reader_is_cut_off_and_delays_nobody(serve: Serve, loop_cl
         agent.go.set()
         assert (await reading).count(b"\n\n") == EVENTS + 3
         assert not ended(served)()
-        await loop_clock.advance_until(ended(served))
+        await advance_until(ended(served))
         raw, _ = await client.rest()
     assert b"close" not in raw
     assert not raw.endswith(b"0\r\n\r\n")

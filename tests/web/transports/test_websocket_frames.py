@@ -11,7 +11,7 @@ import pytest
 from dockrion import StreamContext
 from dockrion.web.websocket import Socket
 from tests.conftest import Serve
-from tests.loop_clock import LoopClock
+from tests.loop_clock import advance, advance_until
 from tests.support import Served, sequences, wait_until
 from tests.web.helpers import Waits
 from tests.web.test_slow_readers import KEEP_ALL, MAX_BUFFERED, Drip, Flood, buffered
@@ -165,7 +165,7 @@ async def test_flood_of_pings_whose_pongs_are_not_read_is_closed(serve: Serve) -
 
 
 async def test_peer_that_stops_answering_pings_is_closed(
-    serve: Serve, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sockets: list[Socket] = []
     send_keepalive = Socket._send_keepalive
@@ -175,19 +175,20 @@ async def test_peer_that_stops_answering_pings_is_closed(
         await send_keepalive(socket)
 
     monkeypatch.setattr(Socket, "_send_keepalive", noting)
+    await advance(0)  # before there is a stream, which keeps the clock that it finds
     served = await serve(agent := Waits(), expose=WEBSOCKET)
     idle = served.service.dockfile.streaming.events.heartbeat_interval
     await served.start(run_id="r")
     async with upgraded(served, "/runs/r/ws") as frames:
         while b'"type":"token"' not in await frames.until(TEXT):
             pass
-        loop_clock.advance(idle)
+        await advance(idle)
         assert await frames.next() == (PING, b"")
         await frames.send(frame(LAST | PONG))
         await wait_until(lambda: sockets[0]._peer_active)
-        loop_clock.advance(idle)
+        await advance(idle)
         assert await frames.next() == (PING, b"")
-        loop_clock.advance(idle)
+        await advance(idle)
         assert await frames.wire.rest() == b""
     agent.go.set()
     assert (await served.finished("r"))["status"] == "completed"
@@ -201,9 +202,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("transport", ["websocket", "ndjson"])
-async def test_stalled_reader_is_closed_without_an_end(
-    serve: Serve, loop_clock: LoopClock, transport: str
-) -> None:
+async def test_stalled_reader_is_closed_without_an_end(serve: Serve, transport: str) -> None:
     served = await serve(agent := Flood(), expose=WEBSOCKET, streaming=KEEP_ALL)
     shrink_buffers(served)
     await served.start(run_id="r")
@@ -211,7 +210,7 @@ async def test_stalled_reader_is_closed_without_an_end(
     async with silent(served, request("GET", path, headers)) as client:
         await wait_until(lambda: served.service.streams._deadlines)
         assert buffered(served) < MAX_BUFFERED
-        await loop_clock.advance_until(lambda: not served.service.streams._deadlines)
+        await advance_until(lambda: not served.service.streams._deadlines)
         raw, _ = await client.rest()
     assert b'"type":"complete"' not in raw
     seen = raw.count(b'"type":"token"')
