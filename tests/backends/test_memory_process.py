@@ -68,7 +68,7 @@ asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "finished", 
 
 def measured(runs: int, length: int, status: str, metadata: str = "{}") -> dict[str, int]:
     command = [sys.executable, "-c", _PROGRAM, str(runs), str(length), status, metadata]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=180)
     return msgspec.json.decode(done.stdout, type=dict[str, int])
 
 
