@@ -3,7 +3,6 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
 
 import jwt
 import pytest
@@ -107,25 +106,25 @@ async def test_a_stream_reconnects_to_its_run_and_not_to_another_with_the_id(
 
 
 async def test_a_timeout_frame_does_not_end_the_stream(serve: Serve, connect: Connect) -> None:
-    served = await serve(agent := Waits(), streaming={"connection": {"default_timeout": 1}})
-    client = await connect(served)
-    run = await client.start({})
-    events = []
-    async for event in client.events(run.run_id):
-        events.append(event)
-        if isinstance(event, Token) and event.content == "first":
-            opened = served.service.metrics.requests.open_streams
-            timed_out = asyncio.create_task(_until_opened_again(opened))
-            timed_out.add_done_callback(lambda _: agent.go.set())
+    served = await serve(agent := Waits(), streaming={"connection": {"default_timeout": 0.1}})
+    async with proxy(served.port, []) as passing, asyncio.TaskGroup() as group:
+
+        def opened() -> int:
+            return sum(b"/events" in request for request in passing.requests)
+
+        async def go_on_once_opened_again() -> None:
+            before = opened()
+            await wait_until(lambda: opened() > before)
+            agent.go.set()
+
+        client = await connect(passing)
+        run = await client.start({})
+        events = []
+        async for event in client.events(run.run_id):
+            events.append(event)
+            if isinstance(event, Token) and event.content == "first":
+                group.create_task(go_on_once_opened_again())
     assert numbers(events) == [1, 2, 3, 4]
-
-
-async def _until_opened_again(streams: Any) -> None:
-    def open_streams() -> float:
-        return float(streams.collect()[0].samples[0].value)
-
-    await wait_until(lambda: open_streams() == 0)
-    await wait_until(lambda: open_streams() == 1)
 
 
 async def test_an_expired_token_is_renewed_and_nothing_is_lost(

@@ -25,6 +25,7 @@ async def handle(payload, context):
         await context.emit_token(str(number) * 20)
 """
 LAST = 52
+NOBODY = 1  # a port
 
 
 @pytest.fixture
@@ -77,6 +78,7 @@ async def test_a_service_that_is_killed_and_restarted(start: Start, tmp_path: Pa
     read: list[int] = []
 
     async def restart() -> None:
+        cutting.service = NOBODY  # others may get the port of the service that is gone
         first.end()
         cutting.service = _port(await start(path))
 
