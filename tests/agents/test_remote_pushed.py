@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dockrion.agents import remote_run
+from dockrion.agents.external import until_idle
 from dockrion.errors import InvalidRequest
 from dockrion.runs.ingest import Batch
 from dockrion.runs.outcome import Outcome
@@ -73,7 +74,7 @@ async def test_accepted_run_without_events_times_out() -> None:
 
 
 async def test_pushes_keep_an_accepted_run_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    accepted, until_idle = asyncio.Event(), remote_run.until_idle
+    accepted = asyncio.Event()
 
     async def noted(session: RunSession, seconds: float) -> Outcome:
         accepted.set()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestServer, get_port_socket
 from standardwebhooks import Webhook
 
 from tests.support import WEBHOOK_SECRET, wait_until
@@ -34,8 +34,8 @@ class Receiver:
         self.respond: Respond = self.accept
         self.open = 0
         self.most_open = 0
-        more = {} if reserved is None else {"socket_factory": lambda *_: reserved}
-        self.server = TestServer(self._app(), host=host, port=port, **more)
+        bind = get_port_socket if reserved is None else lambda *_: reserved
+        self.server = TestServer(self._app(), host=host, port=port, socket_factory=bind)
 
     @property
     def url(self) -> str:
