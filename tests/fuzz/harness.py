@@ -22,6 +22,9 @@ from tests.web.wire import Wire, wire
 T = TypeVar("T")
 TIMES = int(os.environ.get("DOCKRION_FUZZ_TIMES", "1"))  # multiplies the examples; above 1, they are random
 _CONCURRENT = 500
+_CLOSED_SECONDS = (
+    3 * TIMEOUT_SECONDS
+)  # for all that are sent at once: a busy machine takes seconds to respond
 _INTERNALS = [
     b"Traceback",
     b'File "',
@@ -85,7 +88,7 @@ async def _exchange(served: Served, data: bytes) -> bytes:
     received = bytearray()
     async with wire(served) as connection:
         try:
-            await asyncio.wait_for(_send_and_receive(connection, data, received), TIMEOUT_SECONDS)
+            await asyncio.wait_for(_send_and_receive(connection, data, received), _CLOSED_SECONDS)
         except TimeoutError:
             raise AssertionError(f"the connection was not closed: {data!r}, {received!r}") from None
         except ConnectionError:  # closed before the service read everything
