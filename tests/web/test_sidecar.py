@@ -1,7 +1,9 @@
 """Sidecar mode, from the callers' side."""
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,15 +19,19 @@ Work = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def process(work: Work) -> AsyncIterator[str]:
-    """Run an agent process, and return its URL."""
+async def process(work: Work, socket_path: Path | None = None) -> AsyncIterator[str]:
+    """Run an agent process, and return its URL; nobody else takes that of a unix socket afterwards."""
     app = web.Application()
     app.router.add_post("/", work)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        if socket_path is None:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        else:
+            await web.UnixSite(runner, socket_path).start()
+            yield f"unix:{socket_path}:/"
     finally:
         await runner.cleanup()
 
@@ -108,8 +114,8 @@ async def test_invoke_has_no_events_url(serve: Serve) -> None:
             assert "X-Dockrion-Events-Url" not in (await response.json())["output"]["headers"]
 
 
-async def test_readiness_follows_the_sidecar(serve: Serve) -> None:
-    async with process(heard) as url:
+async def test_readiness_follows_the_sidecar(serve: Serve, tmp_path: Path) -> None:
+    async with process(heard, tmp_path / "socket") as url:
         served = await sidecar(serve, url)
         async with served.client.get("/ready") as response:
             assert response.status == 200
@@ -120,11 +126,13 @@ async def test_readiness_follows_the_sidecar(serve: Serve) -> None:
 
 
 async def test_unreachable_sidecar_is_a_bad_gateway(serve: Serve) -> None:
-    async with process(heard) as url:
-        served = await sidecar(serve, url)
-    async with served.client.post("/invoke", json={}) as response:
-        body = await error_of(response, 502, "AGENT_DISCONNECTED")
-    assert url.rstrip("/").rpartition(":")[2] not in body["error"]
+    with socket.socket() as bound:  # so that nobody else listens there
+        bound.bind(("127.0.0.1", 0))
+        port = str(bound.getsockname()[1])
+        served = await sidecar(serve, f"http://127.0.0.1:{port}/")
+        async with served.client.post("/invoke", json={}) as response:
+            body = await error_of(response, 502, "AGENT_DISCONNECTED")
+    assert port not in body["error"]
 
 
 async def test_error_of_the_sidecar_keeps_its_code(serve: Serve) -> None:
