@@ -16,7 +16,7 @@ from tests.guide.services import ROOT
 from tests.servers import TIMEOUT_SECONDS, free_port
 
 FOLDER = ROOT / "config/deploy"
-SILENCE_SECONDS = 3  # after which an impatient proxy gives a connection up; heartbeats come more often
+SILENCE_SECONDS = 6  # after which an impatient proxy gives a connection up; heartbeats may be late
 _REPLICA = re.compile(r"replica-(\d):8080")
 
 
