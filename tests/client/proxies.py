@@ -56,9 +56,9 @@ class Proxy:
             pass
         finally:
             forwarding.cancel()
-            await asyncio.wait([forwarding])
-            for each in (writer, up_writer):
+            for each in (writer, up_writer):  # before anything is awaited, where this may be cancelled
                 each.close()
+            await asyncio.wait([forwarding])
 
     async def _forward_requests(self, reader: asyncio.StreamReader, up_writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):

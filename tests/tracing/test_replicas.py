@@ -1,5 +1,6 @@
 """Runs that several replicas have had: one span each, ended by whoever ends the run."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.backends.conformance import delete_keys
 from tests.backends.service import fast_beats, paused
 from tests.conftest import Serve
 from tests.servers import KINDS, shared
-from tests.support import Served, wait_until
+from tests.support import TIMEOUT_SECONDS, Served, wait_until
 from tests.tracing.receiver import Collector, Span
 from tests.tracing.spans import TRACE_ID, UNSAMPLED, event_names, start, tracing
 from tests.web.helpers import Waits
@@ -37,14 +38,12 @@ class FailsToEnd:
     """An agent that calls a tool in each attempt, and waits in its first ones."""
 
     def __init__(self, *, waits: int) -> None:
-        self.attempts: list[int] = []
         self._waiting = Waits()
         self._waits = waits
 
     async def __call__(self, payload: Any, context: StreamContext) -> Any:
         async with context.tool(f"tool of attempt {context.attempt}"):
             await context.checkpoint(f"checkpoint {context.attempt}", {})
-        self.attempts.append(context.attempt)
         if context.attempt <= self._waits:
             await self._waiting(payload, context)
         return payload
@@ -55,7 +54,9 @@ async def begun(serve: Serve, **sections: Any) -> tuple[Served, Served, str]:
     agent = FailsToEnd(waits=1)
     one = await serve(agent, **sections)
     run_id = await start(one)
-    await wait_until(lambda: agent.attempts)
+    async with asyncio.timeout(TIMEOUT_SECONDS):  # until the last event before it waits is stored
+        while (await one.service.backend.get(run_id)).last_sequence < 5:
+            await asyncio.sleep(0.005)
     return one, await serve(agent, **sections), run_id
 
 
