@@ -225,10 +225,11 @@ def test_arguments_that_do_not_match_the_format_do_not_lose_the_line() -> None:
 
 WRITES_LINES = """
 import logging, sys
+from dockrion import logs
 from dockrion.logs import configure
 from dockrion.redaction import Redactor
 
-worker, count, size = map(int, sys.argv[1:])
+worker, count, size, logs._LOCK_SECONDS = map(int, sys.argv[1:])
 configure("info", Redactor(()), shared=True, worker=worker)
 for number in range(count):
     logging.info("%s", "x" * size)
@@ -254,7 +255,7 @@ def writers(count: int, *arguments: int) -> Iterator[tuple[int, int]]:
 
 
 def test_long_lines_of_several_processes_do_not_mix() -> None:
-    with writers(3, 50, 100_000) as (reads, writes):
+    with writers(3, 50, 100_000, 60) as (reads, writes):
         os.close(writes)
         with os.fdopen(os.dup(reads), "rb") as pipe:
             lines = [json.loads(line) for line in pipe]
@@ -283,7 +284,7 @@ def test_printed_line_is_one_write_with_its_line_break() -> None:
 
 
 def test_frozen_process_stops_the_lines_of_others_only_once_and_only_for_a_moment() -> None:
-    with writers(1, 10, 10) as (reads, writes):
+    with writers(1, 10, 10, 1) as (reads, writes):
         fcntl.lockf(writes, fcntl.LOCK_EX)
         data, began = b"", 0.0
         while data.count(b"\n") < 20:
