@@ -25,8 +25,8 @@ def exec_form(instruction: str) -> list[str]:
 def health_check(port: int) -> list[str]:
     """Return the command of the health check for a port, and with time enough for a busy machine."""
     python, option, code = exec_form("HEALTHCHECK .*CMD")
-    assert (python, "timeout=1)" in code) == ("python", True)
-    return [sys.executable, option, code.replace("timeout=1)", "timeout=60)").replace("8080", str(port))]
+    assert (python, code.count("timeout=1")) == ("python", 2)
+    return [sys.executable, option, code.replace("timeout=1", "timeout=60").replace("8080", str(port))]
 
 
 def copied() -> list[str]:
