@@ -111,7 +111,7 @@ async def _closed(served: Served, first: bytes, half: bytes, *, trickled: bytes)
         while not closed.done():
             connection.writer.write(trickled)
             await asyncio.wait((closed,), timeout=0.02)
-        with suppress(ConnectionResetError):  # the connection was closed before the last byte
+        with suppress(ConnectionError):  # the connection was closed before the last bytes
             return await closed
         return b""
 
