@@ -36,7 +36,16 @@ def never(_payload: Any) -> None:
 
 async def opened(serve: Serve, **streaming: Any) -> tuple[Served, str]:
     served = await serve(never, streaming=ENABLED | streaming)
-    return served, await served.start(external="true")
+    return served, await begun(served)
+
+
+async def begun(served: Served) -> str:
+    """Start an external run, and wait for its slot: a replica takes all while it looks for queued runs."""
+    run_id = await served.start(external="true")
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while (await served.record(run_id))["status"] == "accepted":
+            await asyncio.sleep(0.005)
+    return run_id
 
 
 async def last(served: Served, run_id: str) -> dict[str, Any]:
@@ -218,7 +227,7 @@ async def test_shutdown_grants_producers_the_grace_period(serve: Serve) -> None:
 async def test_external_run_occupies_a_slot(serve: Serve) -> None:
     one: dict[str, Any] = {"max_concurrent_runs": 1, "max_queued_runs": 1}
     served = await serve(lambda payload: payload, streaming=ENABLED | one)
-    external = await served.start(external="true")
+    external = await begun(served)
     ordinary = await served.start("next")
     for query in ("?external=true", ""):
         async with served.client.post(f"/runs{query}", json={}) as response:
@@ -227,7 +236,7 @@ async def test_external_run_occupies_a_slot(serve: Serve) -> None:
     await push(served, external, END)
     assert (await served.finished(ordinary))["output"] == "next"
     await wait_until(lambda: not served.service.runs._in_flight)
-    again = await served.start(external="true")
+    again = await begun(served)
     await push(served, again, END)
     assert await own(served, again) == []
 
