@@ -11,7 +11,7 @@ import pytest
 from dockrion import ids
 from tests import support
 from tests.conftest import Serve
-from tests.support import INGEST, Served, wait_until
+from tests.support import INGEST, TIMEOUT_SECONDS, Served, wait_until
 from tests.web.answering import accepted, answering, waiting
 from tests.web.credentials import Headers, api_keys
 from tests.web.helpers import error_of
@@ -65,6 +65,7 @@ async def test_an_answer_is_fetched_from_any_replica(serve: Serve) -> None:
         assert await response.json() == {"run_id": run_id, "request_id": "q1", "value": True}
     await push(other, run_id, END)
     await owner.finished(run_id)
+    await wait_until(lambda: not owner.service.runs._in_flight)  # its owner has known it a moment longer
     for replica in (owner, other):
         await error_of(await fetched(replica, run_id, wait=5), 410, "GONE")
 
@@ -92,6 +93,7 @@ async def test_a_fetch_goes_on_longer_than_an_owner_may_take_to_reply(
     owner, other = await two(serve)
     run_id = await owner.start(external="true")
     await push(owner, run_id, ASKED)
+    await waiting(other, run_id)
     fetching = asyncio.create_task(fetched(other, run_id, wait=30))
     await asyncio.sleep(0.2)
     assert not fetching.done()
@@ -105,7 +107,9 @@ async def test_an_expired_question_is_gone(serve: Serve) -> None:
     await push(owner, run_id, {**ASKED, "timeout": 0.1})
     for replica in (other, owner):
         await error_of(await fetched(replica, run_id, wait=30), 410, "GONE")
-    assert (await other.record(run_id))["waiting_for"] is None
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while (await other.record(run_id))["waiting_for"] is not None:
+            await asyncio.sleep(0.005)
     await refused(other, run_id, ASKED, 409, "CONFLICT")
 
 
@@ -139,6 +143,7 @@ async def test_an_agent_process_fetches_at_its_url(serve: Serve, caplog: pytest.
             assert response.status == 200, await response.text()
         async with other.client.get(f"/runs/{path}/input/{token}/q1") as response:
             assert response.status == 204
+        await waiting(other, run_id)
         await accepted(other, run_id, "q1", value=True)
         for each in replicas:
             async with each.client.get(f"/runs/{path}/input/{token}/q1?wait=5") as response:
