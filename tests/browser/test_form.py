@@ -17,7 +17,7 @@ from tests.agents import typed
 from tests.browser.conftest import Visit, in_one_loop
 from tests.browser.helpers import press, run
 from tests.conftest import Serve
-from tests.support import dockfile
+from tests.support import TIMEOUT_SECONDS, dockfile
 
 SCHEMA: dict[str, Any] = {
     "properties": {
@@ -242,7 +242,7 @@ async def test_form_is_shown_once_the_agent_is_loaded(tmp_path: Path, visit: Vis
         await expect(page.get_by_label("Request body")).to_have_value("{}")
         await expect(page.get_by_label("text")).to_have_count(0)
         typed.may_load.set()
-        await asyncio.wait_for(server.app[SERVICE].loading, 10)
+        await asyncio.wait_for(server.app[SERVICE].loading, TIMEOUT_SECONDS)
         await page.clock.fast_forward(3000)
         await expect(page.get_by_label("text")).to_be_visible()
         await expect(page.locator("#readiness")).to_have_text("Ready")

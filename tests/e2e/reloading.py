@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.process import write_dockfile
+from tests.e2e.process import START_SECONDS, write_dockfile
 from tests.e2e.terminal import Terminal, terminal
 
 
@@ -36,7 +36,7 @@ class Loop:
 
     async def until_answer(self, text: str) -> None:
         """Wait until the agent, or what replaces it, answers with a text."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(START_SECONDS):
             while text not in await self._answer_unless_lost():
                 await asyncio.sleep(0.02)
 

@@ -11,7 +11,7 @@ import pytest
 from dockrion.cli import main
 from tests.auth.issuers import signing_key
 from tests.e2e.conftest import Start
-from tests.e2e.process import Process, run, write_dockfile
+from tests.e2e.process import TIMEOUT_SECONDS, Process, run, write_dockfile
 
 OK = "def handle(payload):\n    return payload\n"
 KEY = "an unguessable key"
@@ -162,7 +162,7 @@ async def _ask(process: Process, data: bytes) -> str:
     host, port = "127.0.0.1", int(process.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection(host, port, family=socket.AF_INET)
     writer.write(data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         data = await reader.read(65536)
     writer.close()
     return data.decode("utf-8", "replace")

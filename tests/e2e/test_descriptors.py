@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Start, Workers
 from tests.e2e.fleet import PID
-from tests.e2e.process import Process, post, write_dockfile
+from tests.e2e.process import TIMEOUT_SECONDS, Process, post, write_dockfile
 from tests.e2e.resources import cpu_share, no_descriptors_left
 from tests.servers import KINDS, RedisServer
 from tests.support import wait_until
@@ -32,7 +32,7 @@ async def handle(payload, context):
 def connect(process: Process) -> socket.socket:
     """Open a connection, which the kernel accepts whether or not the service does."""
     client = socket.create_connection(("127.0.0.1", int(process.url.rpartition(":")[2])))
-    client.settimeout(20)
+    client.settimeout(TIMEOUT_SECONDS)
     client.sendall(request("GET", "/health"))
     return client
 

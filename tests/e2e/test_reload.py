@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.e2e.process import run, write_dockfile
+from tests.e2e.process import START_SECONDS, TIMEOUT_SECONDS, run, write_dockfile
 from tests.e2e.reloading import loop, returns
 from tests.e2e.terminal import CTRL_C, terminal
 from tests.support import wait_until
@@ -104,7 +104,7 @@ async def test_every_process_ends_whatever_happens(tmp_path: Path) -> None:
         workers = running.processes()
         running.shown.popen.send_signal(signal.SIGKILL)
         await running.shown.exit_code()
-        await wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20)
+        await wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), TIMEOUT_SECONDS)
 
 
 async def test_second_ctrl_c_ends_an_agent_that_blocks(tmp_path: Path) -> None:
@@ -151,11 +151,11 @@ async def test_page_is_opened_once_when_the_agent_is_ready(tmp_path: Path, reloa
     arguments = ["--open", *(["--reload"] if reload else [])]
     with terminal(tmp_path, path, "--port=0", *arguments, BROWSER=str(browser)) as shown:
         await shown.until("ready in")
-        await wait_until((tmp_path / "opened").exists, 20)
+        await wait_until((tmp_path / "opened").exists, START_SECONDS)
         await wait_until(lambda: (tmp_path / "opened").read_text() == f"{shown.url}/\n")
         if reload:
             (tmp_path / "agent.py").write_text(returns("two"))
-            await wait_until(lambda: shown.text.count("ready in") == 2, 20)
+            await wait_until(lambda: shown.text.count("ready in") == 2, START_SECONDS)
             assert (tmp_path / "opened").read_text() == f"{shown.url}/\n"
 
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.process import Process, get, post, write_dockfile
+from tests.e2e.process import START_SECONDS, Process, get, post, write_dockfile
 from tests.exposition import metric
 from tests.servers import free_port
 from tests.support import Reader, data
@@ -52,13 +52,13 @@ async def read(session: aiohttp.ClientSession, url: str, method: str = "GET") ->
 
 async def working(process: Process, count: int) -> None:
     """Wait until `count` runs are running."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(START_SECONDS):
         while len((await get(process, "/runs?status=running"))[1]["items"]) < count:
             await asyncio.sleep(0.02)
 
 
 async def open_streams(process: Process, count: int) -> None:
-    async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+    async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{process.url}/metrics") as response:
                 if metric(await response.text(), "dockrion_open_streams") == count:

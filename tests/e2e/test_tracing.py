@@ -14,7 +14,7 @@ import pytest
 from tests.backends.conformance import delete_keys
 from tests.e2e.conftest import Start
 from tests.e2e.fleet import MODULE, PID, Fleet
-from tests.e2e.process import TIMEOUT_SECONDS, write_dockfile
+from tests.e2e.process import START_SECONDS, TIMEOUT_SECONDS, write_dockfile
 from tests.servers import KINDS, shared
 from tests.support import wait_until
 from tests.tracing.receiver import Collector, Span, collecting
@@ -84,7 +84,7 @@ async def test_a_run_is_followed_over_a_killed_replica_into_the_agent_process(
                 assert response.status == 202
             await wait_until(lambda: len(collector.named("execute_tool look_up")) == 2)
             replicas[0].signal(signal.SIGKILL)
-            await wait_until(lambda: len(collector.named("execute_tool look_up")) == 4, 30)
+            await wait_until(lambda: len(collector.named("execute_tool look_up")) == 4, START_SECONDS)
             (tmp_path / "go").touch()
             run = await collector.span(f"invoke_agent {NAME}")
             async with session.get(f"{replicas[1].url}/runs/followed") as response:

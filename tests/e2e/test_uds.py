@@ -14,7 +14,14 @@ import pytest
 
 from dockrion import ids
 from tests.backends.conformance import delete_keys
-from tests.e2e.process import command, environment, run, write_dockfile
+from tests.e2e.process import (
+    START_SECONDS,
+    TIMEOUT_SECONDS,
+    command,
+    environment,
+    run,
+    write_dockfile,
+)
 from tests.servers import KINDS, shared
 from tests.support import wait_until
 
@@ -32,7 +39,7 @@ async def listening(folder: Path, path: Path, *options: str) -> AsyncIterator[su
     with (folder / "out.log").open("wb") as out:
         process = subprocess.Popen(arguments, cwd=folder, env=environment(), stdout=out, stderr=out)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(START_SECONDS):
             while not await is_ready(path):
                 assert process.poll() is None
                 await asyncio.sleep(0.02)
@@ -71,7 +78,7 @@ async def test_unix_socket_is_served_and_removed(tmp_path: Path) -> None:
         assert await fetch(path, "/invoke", host="any.example", word="rain")
         assert "event: token" in await fetch(path, "/invoke/stream", word="rain")
         process.send_signal(signal.SIGTERM)
-        await wait_until(lambda: process.poll() is not None, 20)
+        await wait_until(lambda: process.poll() is not None, TIMEOUT_SECONDS)
         assert process.returncode == 0
     assert not path.exists()
 
@@ -88,12 +95,12 @@ async def test_several_workers_serve_a_unix_socket(tmp_path: Path, kind: str) ->
     path = tmp_path / "d.sock"
     async with listening(tmp_path, path, "--workers", "2") as process:
         answered: set[int] = set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(START_SECONDS):
             while len(answered) < 2:
                 responses = await asyncio.gather(*(fetch(path, "/invoke") for _ in range(10)))
                 answered |= {msgspec.json.decode(each)["output"] for each in responses}
         process.send_signal(signal.SIGTERM)
-        await wait_until(lambda: process.poll() is not None, 20)
+        await wait_until(lambda: process.poll() is not None, TIMEOUT_SECONDS)
         assert process.returncode == 0
     assert not path.exists()
     delete_keys(kind, name)
