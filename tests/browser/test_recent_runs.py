@@ -207,6 +207,7 @@ async def test_wait_is_listed_where_the_service_lists_no_runs(serve: Serve, visi
 async def test_a_refused_request_is_not_listed(serve: Serve, visit: Visit) -> None:
     served = await serve(answers, io_schema={"input": {"not": {"required": ["wrong"]}}})
     page = await visit(served.port)
+    await page.locator("#send").wait_for()  # what makes the form closes the editor
     await page.locator("#editor summary").click()
     await page.get_by_label("Request body").fill('{"wrong": 1}')
     async with page.expect_response(lambda response: response.status == 400):
