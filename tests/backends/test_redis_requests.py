@@ -221,7 +221,7 @@ async def test_a_reply_to_an_inbox_of_another_type_raises_as_one_that_cannot_be_
 async def test_cut_connections_fail_at_most_the_requests_under_way(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 0.5)
+    monkeypatch.setattr("dockrion.backends.owner_messages._REPLY_SECONDS", 1.5)
     owner, other = (
         RedisBackend(server.url, agent="tested", max_events=20, ttl=60, max_run_duration=60) for _ in "12"
     )

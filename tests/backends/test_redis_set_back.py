@@ -92,6 +92,7 @@ async def test_a_run_that_had_finished_is_ended_once_by_its_owner(
         agent.finish()
         await reader.end()
     assert (await owner.record(run_id))["status"] == "completed"
+    await wait_until(lambda: not backend(owner)._leases._owned)
     server.set_back()
     await wait_ready(owner, other)
     for served in (owner, other):
@@ -261,6 +262,8 @@ async def test_every_run_has_one_end_and_every_stream_ends(
             if plan["ends"] != "before":
                 for each in readers[run_id]:
                     await each.until(1 + plan["before"] + plan["after"] + (plan["ends"] == "after"))
+        never = sum(plan["ends"] == "never" for plan in plans)
+        await wait_until(lambda: len(backend(owner)._leases._owned) == never)
         server.set_back()
         await wait_ready(*replicas)
         agent.restarted.set()

@@ -139,13 +139,17 @@ async def test_killed_connections_go_unnoticed(
 
 
 @pytest.mark.parametrize("server", ["redis"], indirect=True)
-async def test_each_outage_is_logged_once(server: RedisServer, on_redis: OnRedis, logged: Logged) -> None:
+async def test_each_outage_is_logged_once(
+    server: RedisServer, on_redis: OnRedis, logged: Logged, failures: list[None]
+) -> None:
     agent = EndlessAgent()
     served = await on_redis(agent)
     await wait_ready(served)
     async with following(await served.start(), served) as (reader,):
         for number in (1, 2):
+            failures.clear()
             server.kill()
+            await wait_until(lambda: failures)  # else the background work may not notice the outage
             await wait_ready(served, expected=False)
             server.start()
             await wait_ready(served)
