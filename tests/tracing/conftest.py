@@ -22,6 +22,8 @@ def tracer_provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    monkeypatch.setattr(provider, "_FLUSH_SECONDS", 60.0)  # a busy machine may take long to send them
+    # A busy machine may take long to send them, and then to receive them, in the loop of the test.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
+    monkeypatch.setattr(provider, "_FLUSH_SECONDS", 60.0)
     with own_tracer_provider():
         yield

@@ -51,6 +51,7 @@ async def test_a_collector_that_refuses_spans_delays_nothing_and_is_logged_once(
     monkeypatch: pytest.MonkeyPatch,
     status: int,
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10")  # less than it is told to wait
     monkeypatch.setattr(provider, "_FLUSH_SECONDS", 0.2)
     async with collecting() as other:
         await collector.answer(status, Location=f"{other.url}/v1/traces", **{"Retry-After": "30"})
@@ -87,7 +88,6 @@ async def test_a_collector_that_is_away_delays_neither_requests_nor_the_exit(
 async def test_a_collector_that_does_not_respond_delays_the_exit_briefly(
     serve: Serve, collector: Collector, logged: Logged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     monkeypatch.setattr(provider, "_FLUSH_SECONDS", 0.2)
     left = asyncio.Event()
 
