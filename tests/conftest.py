@@ -184,7 +184,9 @@ async def serving(tmp_path: Path) -> AsyncIterator[Serve]:
         if isinstance(backend, MemoryBackend):
             assert not backend._logs
         if isinstance(backend, RedisBackend):
-            assert not backend._subscriptions._subscriptions
+            left = backend._subscriptions._subscriptions.values()
+            # Of a reader who left just now, the end of the service may have cancelled the last command.
+            assert not [each for each in left if each.watches or not each.dirty]
         assert not any(log.watches or log.subscribers for log in logs)
 
 
