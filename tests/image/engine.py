@@ -33,6 +33,8 @@ _RUN = (
     *LIMITS,
 )
 
+_COMMAND_SECONDS = 1800.0  # a build beside the tests waits for them on a busy machine
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -188,7 +190,7 @@ def run(*command: str) -> str:
     Raises:
         CommandError: It failed; with all of its output.
     """
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS, check=False)
     if done.returncode:
         raise CommandError(f"{' '.join(command)}\n{done.stdout[-8000:]}{done.stderr[-8000:]}")
     return done.stdout
