@@ -10,13 +10,12 @@ _MANY = 4096  # bytes; there is one for each signal
 
 
 @contextmanager
-def waking_the_loop() -> Iterator[None]:
-    """Let each signal wake the running event loop during a block.
+def waking(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let each signal wake an event loop during a block.
 
     A signal ends what the main thread waits for, and then Python runs the handler. If it comes in the instant
     before the loop waits, its handler runs only when something else has happened.
     """
-    loop = asyncio.get_running_loop()
     reading, writing = socket.socketpair()
     with reading, writing:
         for each in (reading, writing):

@@ -12,7 +12,7 @@ import pytest
 
 from dockrion.console.commands import _on_signals
 from dockrion.server.process import _stopped_by_signal
-from dockrion.signals import waking_the_loop
+from dockrion.signals import waking
 from tests.support import TIMEOUT_SECONDS
 
 
@@ -39,7 +39,7 @@ def selector() -> Iterator[Selector]:
 
 
 async def serves() -> None:
-    with waking_the_loop():
+    with waking(asyncio.get_running_loop()):
         await asyncio.wait_for(_stopped_by_signal(), TIMEOUT_SECONDS)
 
 

@@ -23,7 +23,7 @@ from dockrion.console.display import Display
 from dockrion.console.questions import Questions, details
 from dockrion.console.screen import Screen
 from dockrion.console.standard_input import StandardInput
-from dockrion.signals import waking_the_loop
+from dockrion.signals import waking
 
 INTERRUPTED = 128 + signal.SIGINT  # as a shell says it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -221,7 +221,7 @@ def _on_signals(handler: Callable[[], None]) -> Iterator[None]:
 
     replaced = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
-        with waking_the_loop():
+        with waking(asyncio.get_running_loop()):
             yield
     finally:
         for number, before in replaced.items():

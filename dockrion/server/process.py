@@ -22,7 +22,7 @@ from dockrion.server.acceptor import Acceptor
 from dockrion.server.announcer import Announcer
 from dockrion.server.sockets import Address, address_of, ip_addresses, port_of
 from dockrion.server.worker import BROKEN, READY, Worker
-from dockrion.signals import waking_the_loop
+from dockrion.signals import waking
 from dockrion.tls import shrink_buffers
 from dockrion.web.aiohttp_internals import connection_factory, ignore_malformed_requests
 from dockrion.web.app import create_app
@@ -65,15 +65,16 @@ def serve(
     make_app = partial(create_app, loaded, role, reload)
     task = loop.create_task(_serve(make_app, address, worker, grace, announcer or Announcer()))
     try:
-        while not task.done():
-            try:
-                loop.run_until_complete(task)
-            except BaseException as error:
-                if task.done():
-                    raise
-                # An agent's task or signal handler raised this, or stopped the loop. That may end its
-                # run, but not the service.
-                log(_logger, logging.ERROR, "the agent tried to end the service", error=error)
+        with waking(loop):
+            while not task.done():
+                try:
+                    loop.run_until_complete(task)
+                except BaseException as error:
+                    if task.done():
+                        raise
+                    # An agent's task or signal handler raised this, or stopped the loop. That may end its
+                    # run, but not the service.
+                    log(_logger, logging.ERROR, "the agent tried to end the service", error=error)
         task.result()
     finally:
         _close_loop(loop)
@@ -102,18 +103,7 @@ async def _serve(
     grace: float,
     announcer: Announcer,
 ) -> None:
-    with waking_the_loop():
-        await _serve_until(_stopped_by_signal(), make_app, address, worker, grace, announcer)
-
-
-async def _serve_until(
-    stopped: asyncio.Future[None],
-    make_app: Callable[[], web.Application],
-    address: Address,
-    worker: Worker | None,
-    grace: float,
-    announcer: Announcer,
-) -> None:
+    stopped = _stopped_by_signal()
     if address.tls is not None:
         shrink_buffers()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, address.tls.reload)
